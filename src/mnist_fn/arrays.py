@@ -1,0 +1,37 @@
+"""The names of the array shapes, and freezing.
+
+``pixels x m`` is the mathematics, not the memory: images lie in memory one after
+the other and ``X`` is the transposed view, so that taking a batch copies whole
+images, and BLAS reads either order at the same speed.
+"""
+
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from jaxtyping import Integer, UInt8
+
+from .hints import SameFloat
+
+Images: TypeAlias = SameFloat[np.ndarray, "pixels m"]
+"""``X``: grey values in [0, 1], one sample per column."""
+
+GreyImages: TypeAlias = UInt8[np.ndarray, "pixels m"]
+"""Images as they are stored: grey values from 0 to 255, one sample per column."""
+
+Labels: TypeAlias = Integer[np.ndarray, " m"]
+"""``Y``: the class of each sample, counted from 0."""
+
+T = TypeVar("T", bound=tuple[np.ndarray, ...])
+
+
+def freeze(arrays: T) -> T:
+    """Make arrays that the caller itself has made read-only, and return them.
+
+    >>> Z, A = freeze((np.zeros(2), np.ones(2)))
+    >>> A[0] = 7
+    Traceback (most recent call last):
+    ValueError: assignment destination is read-only
+    """
+    for array in arrays:
+        array.setflags(write=False)
+    return arrays

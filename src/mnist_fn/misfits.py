@@ -1,0 +1,86 @@
+"""What a contract says when a value does not fit."""
+
+import reprlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .hints import Leaf, SameFloat, alternatives, is_array_hint, is_same_float
+
+
+def misfit_message(
+    function: Callable[..., Any], what: str, before: list[Leaf], misfit: Leaf
+) -> str:
+    """Name what came, what was expected, what was bound by what before, and what to do."""
+    sizes: dict[str, tuple[int, str]] = {}
+    for leaf in before:
+        for axis, size in _sizes(leaf):
+            sizes.setdefault(axis, (size, leaf.path))
+    precision = next((leaf for leaf in before if is_same_float(leaf)), None)
+    name = getattr(function, "__qualname__", repr(function)).rpartition("<locals>.")[2]
+    lines = {
+        "got": _describe(misfit.value),
+        "expected": _name_of(misfit.hint),
+        "sizes": ", ".join(
+            f"{axis} = {size} (from {path})" for axis, (size, path) in sizes.items()
+        ),
+        "precision": f"{precision.value.dtype} (from {precision.path})"
+        if precision and is_same_float(misfit)
+        else "",
+        "advice": _advice(misfit, {axis: size for axis, (size, _) in sizes.items()}, precision),
+    }
+    return f"{name}: {what} `{misfit.path}` does not fit.\n" + "\n".join(
+        f"  {label + ':':<11}{text}" for label, text in lines.items() if text
+    )
+
+
+def _sizes(leaf: Leaf) -> Iterator[tuple[str, int]]:
+    """Yield the axis names that an array binds, with their sizes."""
+    for hint in filter(is_array_hint, alternatives(leaf.hint)):
+        if isinstance(leaf.value, np.ndarray):
+            axes, shape = hint.dim_str.split(), leaf.value.shape
+            many = [i for i, axis in enumerate(axes) if axis.startswith(("*", "..."))]
+            left = many[0] if many else len(axes)
+            yield from (
+                (axis, size)
+                for axis, size in (
+                    *zip(axes[:left], shape, strict=False),
+                    *zip(axes[:left:-1], shape[::-1], strict=False),
+                )
+                if axis.isidentifier() and not axis.startswith("_")
+            )
+
+
+def _advice(misfit: Leaf, sizes: dict[str, int], precision: Leaf | None) -> str:
+    path, hint, value = misfit
+    if not (isinstance(value, np.ndarray) and is_array_hint(hint)):
+        return ""
+    if hint.dtype is SameFloat and value.dtype.kind == "f":
+        target = precision.value.dtype if precision else np.dtype("float32")
+        if value.dtype != target:
+            return f"convert it: `{path}.astype(np.{target})`"
+    axes = hint.dim_str.split()
+    wanted = [int(axis) if axis.isdigit() else sizes.get(axis) for axis in axes]
+
+    def fits(shape: tuple[int, ...]) -> bool:
+        return len(shape) == len(wanted) and all(
+            want in (None, size) for want, size in zip(wanted, shape, strict=True)
+        )
+
+    if not fits(value.shape) and fits(value.shape[::-1]):
+        return f"its transpose fits: pass `{path}.T`"
+    if value.ndim == 1 and fits((*value.shape, 1)):
+        return f"it fits as one column: pass `{path}[:, np.newaxis]`"
+    return ""
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} array of shape {value.shape}"
+    return f"{reprlib.repr(value)} of type {type(value).__qualname__}"
+
+
+def _name_of(hint: Any) -> str:
+    name = hint.__name__ if isinstance(hint, type) else str(hint)
+    return name.replace("jaxtyping.", "").replace("typing.", "")

@@ -1,0 +1,441 @@
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import (
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypeVar,
+    assert_type,
+    runtime_checkable,
+)
+
+import numpy as np
+import pytest
+from beartype import beartype
+from hypothesis import given
+from hypothesis import strategies as st
+from jaxtyping import Float, Int, TypeCheckError, config, jaxtyped
+
+import mnist_fn as mf
+from mnist_fn import SameFloat, checked, contracts
+
+
+class Pair(NamedTuple):
+    left: Float[np.ndarray, "n k"]
+    right: Float[np.ndarray, " n"]
+
+
+class Nest(NamedTuple):
+    name: str
+    pair: Pair
+
+
+T = TypeVar("T")
+
+
+class Box(NamedTuple, Generic[T]):
+    content: T
+    sizes: Int[np.ndarray, " n"]
+
+
+def ones(*shape: int) -> np.ndarray:
+    return np.ones(shape)
+
+
+GOOD = Pair(ones(2, 3), ones(2))
+BAD = Pair(ones(2, 3), ones(5))
+
+
+@pytest.fixture
+def full_checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the functions that were checked in full, call by call."""
+    names: list[str] = []
+    check = contracts._check
+
+    def counted(function: Callable[..., Any], *args: Any) -> bool:
+        names.append(function.__name__)
+        return check(function, *args)
+
+    monkeypatch.setattr(contracts, "_check", counted)
+    return names
+
+
+def test_plain_jaxtyped_with_beartype_misses_what_checked_sees() -> None:
+    params = mf.init_params(mf.key(0), pixels=4, hidden=3, classes=2)
+    X = np.zeros((4, 1), np.float32)
+    narrow = params._replace(W1=np.zeros((3, 3), np.float32))
+    disagreeing = params._replace(b1=np.zeros((7, 1), np.float32))
+
+    def first_row(params: mf.Params, X: mf.Images) -> object:
+        return X[0]
+
+    for wrong in (narrow, disagreeing):
+        jaxtyped(first_row, typechecker=beartype)(wrong, X)
+        with pytest.raises(TypeCheckError):
+            checked(first_row)(wrong, X)
+
+
+def test_the_message_names_all_there_is_to_know() -> None:
+    params = mf.init_params(mf.key(0), pixels=4, hidden=3, classes=2)
+    wrong = params._replace(b1=np.zeros((7, 1), np.float32))
+    with pytest.raises(TypeCheckError) as caught:
+        mf.forward(wrong, np.zeros((4, 1), np.float32))
+    assert str(caught.value) == (
+        "forward: argument `params.b1` does not fit.\n"
+        "  got:       float32 array of shape (7, 1)\n"
+        "  expected:  SameFloat[ndarray, 'hidden 1']\n"
+        "  sizes:     hidden = 3 (from params.W1), pixels = 4 (from params.W1)\n"
+        "  precision: float32 (from params.W1)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("X", "advice"),
+    [
+        (np.zeros((5, 4), np.float32), "its transpose fits: pass `X.T`"),
+        (np.zeros(4, np.float32), "it fits as one column: pass `X[:, np.newaxis]`"),
+        (np.zeros((4, 5)), "convert it: `X.astype(np.float32)`"),
+    ],
+)
+def test_the_message_says_what_to_do(X: np.ndarray, advice: str) -> None:
+    params = mf.init_params(mf.key(0), pixels=4, hidden=3, classes=2)
+    with pytest.raises(TypeCheckError, match="advice: ") as caught:
+        mf.forward(params, X)
+    assert advice in str(caught.value)
+
+
+@checked
+def take(*values: Any, **named: Any) -> None:
+    pass
+
+
+@checked
+def nested(nest: Nest) -> None:
+    pass
+
+
+@checked
+def several(pairs: tuple[Pair, ...], more: list[Pair], named: dict[str, Pair]) -> None:
+    pass
+
+
+@checked
+def optional(pair: Pair | None = None) -> None:
+    pass
+
+
+@checked
+def mixed(x: tuple[int, tuple[int, Pair]] | list[Pair] | None) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("call", "path"),
+    [
+        (lambda: nested(Nest("x", BAD)), "nest.pair.right"),
+        (lambda: several((GOOD, BAD), [], {}), "pairs[1].right"),
+        (lambda: several((), [GOOD, BAD], {}), "more[1].right"),
+        (lambda: several((), [], {"a": GOOD, "b": BAD}), "named['b'].right"),
+        (lambda: optional(BAD), "pair.right"),
+        (lambda: optional(pair=BAD), "pair.right"),
+        (lambda: take(GOOD, BAD), "values[1].right"),
+        (lambda: take(pair=BAD), "pair.right"),
+        (lambda: mixed((1, (2, BAD))), "x[1][1].right"),
+        (lambda: mixed([GOOD, BAD]), "x[1].right"),
+    ],
+)
+def test_the_fields_of_namedtuples_are_checked_wherever_they_stand(
+    call: Callable[[], None], path: str
+) -> None:
+    with pytest.raises(TypeCheckError) as caught:
+        call()
+    assert f"argument `{path}` does not fit" in str(caught.value)
+    assert "sizes:     n = 2" in str(caught.value)
+
+
+def test_good_values_pass_wherever_they_stand() -> None:
+    nested(Nest("x", GOOD))
+    several((GOOD, GOOD), [GOOD], {"a": GOOD})
+    optional()
+    optional(GOOD)
+    take(GOOD, 1, None, x=GOOD)
+    mixed((1, (2, GOOD)))
+
+
+def test_the_items_of_an_iterable_each_have_their_own_sizes() -> None:
+    @checked
+    def consume(pairs: Iterable[Pair]) -> int:
+        return len(list(pairs))
+
+    assert consume([GOOD, Pair(ones(3, 1), ones(3))]) == 2
+    assert consume((GOOD, Pair(ones(3, 1), ones(3)))) == 2
+
+
+def test_one_name_is_one_size_across_arguments_and_result() -> None:
+    @checked
+    def wrong_result(pair: Pair) -> Pair:
+        return Pair(pair.left.T, ones(len(pair.left.T)))
+
+    assert wrong_result(Pair(ones(2, 2), ones(2))).right.shape == (2,)
+    with pytest.raises(TypeCheckError, match=r"the returned `result.left` does not fit"):
+        wrong_result(GOOD)
+
+
+def test_generic_namedtuples_are_checked() -> None:
+    @checked
+    def unpack(box: Box[int]) -> tuple[Box[int], int]:
+        return box, box.content
+
+    unpack(Box(1, np.ones(3, int)))
+    with pytest.raises(TypeCheckError, match=r"`box.sizes`"):
+        unpack(Box(1, ones(3)))
+    with pytest.raises(TypeCheckError, match=r"got: .* of type Pair"):
+        unpack(GOOD)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # on purpose
+
+
+def test_one_precision_in_a_call() -> None:
+    @checked
+    def add(
+        a: SameFloat[np.ndarray, " n"], b: SameFloat[np.ndarray, " n"] | None
+    ) -> SameFloat[np.ndarray, " n"]:
+        return a if b is None else a.astype(np.float64) + b
+
+    single, double = np.ones(2, np.float32), np.ones(2)
+    add(single, None)
+    add(double, double)
+    with pytest.raises(TypeCheckError, match=r"precision: float32 \(from a\)"):
+        add(single, double)
+    with pytest.raises(TypeCheckError, match="the returned `result`"):
+        add(single, single)
+    with pytest.raises(TypeCheckError, match=r"got: .*int64"):
+        add(np.ones(2, int), None)
+
+
+def test_floats_are_as_for_static_type_checkers() -> None:
+    @checked
+    def half(x: float) -> float:
+        return x / 2
+
+    assert half(1) == half(1.0) == half(np.float64(1)) == 0.5
+    for wrong in ("1", np.float32(1), np.ones(1)):
+        with pytest.raises(TypeCheckError, match="expected:  float"):
+            half(wrong)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # on purpose
+
+
+def test_the_signature_and_the_static_type_are_kept() -> None:
+    def plain(x: int, *, y: str = "a") -> float:
+        """Say what it does."""
+        return x + len(y)
+
+    wrapped = checked(plain)
+    assert inspect.unwrap(wrapped) is plain
+    assert inspect.signature(wrapped) == inspect.signature(plain)
+    assert wrapped.__doc__ == plain.__doc__
+    assert_type(wrapped(1, y="b"), float)
+
+
+def test_a_wrong_number_of_arguments_is_pythons_own_error() -> None:
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'nest'"):
+        nested()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # on purpose
+
+
+def test_defaults_are_checked() -> None:
+    @checked
+    def wrong(x: int = "one") -> None:  # type: ignore[assignment]  # pyright: ignore[reportArgumentType]  # on purpose
+        pass
+
+    with pytest.raises(TypeCheckError, match="argument `x`"):
+        wrong()
+
+
+def test_a_verdict_is_remembered_by_types_dtypes_and_shapes(full_checks: list[str]) -> None:
+    @checked
+    def f(pair: Pair, scale: float = 1.0) -> Pair:
+        return pair
+
+    f(GOOD)
+    first = len(full_checks)
+    f(GOOD)
+    f(Pair(ones(2, 3) * 7, ones(2)))
+    assert len(full_checks) == first
+    f(Pair(ones(4, 3), ones(4)))
+    f(Pair(ones(2, 3).astype(np.float32), ones(2)))
+    f(GOOD, 2.0)
+    f(pair=GOOD)
+    assert len(full_checks) == 5 * first
+
+
+def test_a_free_type_variable_does_not_stand_in_the_way_of_memory(full_checks: list[str]) -> None:
+    @checked
+    def first(box: Box[T], other: T) -> T:
+        return box.content
+
+    first(Box("a", np.ones(3, int)), "b")
+    seen = len(full_checks)
+    first(Box("c", np.zeros(3, int)), "d")
+    assert len(full_checks) == seen
+    with pytest.raises(TypeCheckError, match=r"`box.sizes`"):
+        first(Box("c", ones(3)), "d")
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 2)] * 3, st.booleans()), min_size=1, max_size=30))
+def test_a_remembered_verdict_is_that_of_a_fresh_check(
+    calls: list[tuple[int, int, int, bool]],
+) -> None:
+    def f(pair: Pair, flat: bool) -> Float[np.ndarray, " n"]:
+        return pair.right if flat else pair.left[:, 0]
+
+    def verdict(function: Callable[..., Any], pair: Pair, flat: bool) -> str:
+        try:
+            function(pair, flat)
+        except (TypeCheckError, IndexError) as error:
+            return str(error)
+        return "fits"
+
+    remembering = checked(f)
+    for n, k, m, flat in calls:
+        pair = Pair(ones(n, k), ones(m))
+        assert verdict(remembering, pair, flat) == verdict(checked(f), pair, flat)
+
+
+def test_what_depends_on_values_is_checked_each_time() -> None:
+    @runtime_checkable
+    class Named(Protocol):
+        name: str
+
+    class Thing:
+        pass
+
+    named, nameless = Thing(), Thing()
+    named.name = "x"  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # on purpose
+
+    @checked
+    def literal(x: Literal["a"]) -> None: ...
+
+    @checked
+    def members(x: list[int]) -> None: ...
+
+    @checked
+    def protocol(x: Named) -> None: ...
+
+    @checked
+    def sized(n: int, x: Float[np.ndarray, "{n}"]) -> None: ...
+
+    @checked
+    def items(x: tuple[Literal[1], ...] | None) -> None: ...
+
+    calls: list[tuple[Callable[..., None], tuple[Any, ...], tuple[Any, ...]]] = [
+        (literal, ("a",), ("b",)),
+        (members, ([1, 2, 3],), ([1, "2", 3],)),
+        (protocol, (named,), (nameless,)),
+        (sized, (2, ones(2)), (3, ones(2))),
+        (items, ((1, 1),), ((1, 2),)),
+    ]
+    for function, good, bad in calls:
+        function(*good)
+        with pytest.raises(TypeCheckError):
+            function(*bad)
+        function(*good)
+
+
+def test_a_list_that_changes_is_checked_again() -> None:
+    @checked
+    def f(x: list[Pair]) -> None: ...
+
+    pairs = [GOOD]
+    f(pairs)
+    pairs.append(BAD)
+    with pytest.raises(TypeCheckError, match=r"`x\[1\].right`"):
+        f(pairs)
+
+
+def test_classes_as_arguments_are_told_apart() -> None:
+    @checked
+    def f(dtype: type[np.float32] | type[np.float64]) -> None: ...
+
+    f(np.float32)
+    f(np.float64)
+    with pytest.raises(TypeCheckError):
+        f(np.int32)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # on purpose
+
+
+def test_it_does_not_grow_without_bound() -> None:
+    @checked
+    def f(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " m"]:
+        return x[: sizes.pop()]
+
+    remembered = inspect.getclosurevars(f).nonlocals["remembered"]
+    for n in range(3 * contracts._MOST_REMEMBERED):
+        sizes = [n]
+        f(ones(n))
+        assert len(remembered) <= contracts._MOST_REMEMBERED
+    for n in range(3 * contracts._MOST_REMEMBERED):
+        sizes = [n]
+        f(ones(3000))
+        assert len(remembered[((3000,), np.dtype(float))]) <= contracts._MOST_REMEMBERED
+
+
+def test_it_is_safe_under_threads() -> None:
+    @checked
+    def f(pair: Pair) -> Pair:
+        return pair
+
+    def verdict(i: int) -> bool:
+        n, m = i % 7, i // 7 % 7
+        try:
+            f(Pair(ones(n, 3), ones(m)))
+        except TypeCheckError:
+            return n != m
+        return n == m
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(verdict, range(3000)))
+
+
+def test_a_generator_is_not_consumed_by_the_check() -> None:
+    @checked
+    def count(n: int) -> Iterator[int]:
+        return iter(range(n))
+
+    assert list(count(3)) == [0, 1, 2]
+    with pytest.raises(TypeCheckError, match="argument `n`"):
+        count("3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # on purpose
+
+
+def test_an_annotation_that_cannot_be_resolved_says_so() -> None:
+    @checked
+    def f(x: "Nowhere") -> None: ...  # type: ignore[name-defined]  # pyright: ignore[reportUndefinedVariable]  # on purpose
+
+    with pytest.raises(TypeError, match=r"cannot resolve the annotations of .*'Nowhere'"):
+        f(1)
+
+
+def test_the_environment_turns_it_off() -> None:
+    program = (
+        "import numpy as np, mnist_fn as mf\n"
+        "p = mf.init_params(mf.key(0), pixels=4, hidden=3, classes=2)\n"
+        "print(mf.forward(p, np.ones((4, 2))).A2.dtype)"
+    )
+    run = [sys.executable, "-c", program]
+    off = subprocess.run(
+        run, env=os.environ | {"JAXTYPING_DISABLE": "1"}, capture_output=True, text=True
+    )
+    on = subprocess.run(
+        run, env=os.environ | {"JAXTYPING_DISABLE": "0"}, capture_output=True, text=True
+    )
+    assert off.stdout == "float64\n"
+    assert "forward: argument `X` does not fit" in on.stderr
+
+
+def test_the_configuration_of_jaxtyping_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "jaxtyping_disable", True)
+    nested(Nest("x", BAD))
+    monkeypatch.setattr(config, "jaxtyping_disable", False)
+    with pytest.raises(TypeCheckError):
+        nested(Nest("x", BAD))
