@@ -1,0 +1,131 @@
+"""A data set, a key and an epoch -> an iterator of batches."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Integer, UInt8
+
+from .arrays import GreyImages, Images, Labels, freeze
+from .contracts import checked
+from .keys import Key, fold_in, generator
+
+
+class Batch(NamedTuple):
+    """Images in [0, 1], one per column, and their labels."""
+
+    X: Images
+    Y: Labels
+
+
+class Dataset(NamedTuple):
+    """Images as they are stored (0 to 255), one per column, and their labels."""
+
+    name: str
+    X_train: UInt8[np.ndarray, "pixels m_train"]
+    Y_train: Integer[np.ndarray, " m_train"]
+    X_test: UInt8[np.ndarray, "pixels m_test"]
+    Y_test: Integer[np.ndarray, " m_test"]
+
+
+@checked
+def scale(X: GreyImages, dtype: type[np.float32] | type[np.float64] = np.float32) -> Images:
+    """Return the grey values 0 to 255 as fractions from 0 to 1.
+
+    >>> scale(np.array([[0], [255]], np.uint8)).tolist()
+    [[0.0], [1.0]]
+    """
+    # Image by image, as they lie in memory.
+    scaled: np.ndarray = np.multiply(X.T, dtype(1 / 255), dtype=dtype)
+    freeze((scaled,))
+    return scaled.T
+
+
+@checked
+def ordered_batches(
+    X: GreyImages,
+    Y: Labels,
+    batch_size: int = 1000,
+    dtype: type[np.float32] | type[np.float64] = np.float32,
+) -> Iterator[Batch]:
+    """Yield the samples in the order in which they are, for an evaluation.
+
+    Raises:
+        ValueError: ``batch_size`` is less than 1.
+
+    >>> X, Y = np.zeros((784, 300), np.uint8), np.zeros(300, np.uint8)
+    >>> [batch.X.shape for batch in ordered_batches(X, Y, batch_size=200)]
+    [(784, 200), (784, 100)]
+
+    """
+    _check_batch_size(batch_size)
+    parts = (slice(i, i + batch_size) for i in range(0, len(Y), batch_size))
+    return (_batch(X, Y, part, dtype) for part in parts)
+
+
+@checked
+def epoch_batches(
+    key: Key,
+    epoch: int,
+    X: GreyImages,
+    Y: Labels,
+    batch_size: int = 128,
+    dtype: type[np.float32] | type[np.float64] = np.float32,
+) -> Iterator[Batch]:
+    """Yield each sample once, in an order that depends on ``key`` and ``epoch`` only.
+
+    The last batch holds what is left over. If one batch holds them all, they keep
+    their own order, as the gradient does not depend on it.
+
+    Raises:
+        ValueError: ``batch_size`` is less than 1, or ``epoch`` is negative.
+
+    >>> from mnist_fn import key
+    >>> X, Y = np.zeros((784, 300), np.uint8), np.zeros(300, np.uint8)
+    >>> [batch.X.shape for batch in epoch_batches(key(0), 0, X, Y)]
+    [(784, 128), (784, 128), (784, 44)]
+
+    """
+    _check_batch_size(batch_size)
+    m = len(Y)
+    if batch_size >= m:
+        return ordered_batches(X, Y, batch_size, dtype)
+    order = generator(fold_in(key, epoch)).permutation(m)
+    parts = (order[i : i + batch_size] for i in range(0, m, batch_size))
+    return (_batch(X, Y, part, dtype) for part in parts)
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}, but it must be 1 or more")
+
+
+def _batch(
+    X: np.ndarray,
+    Y: np.ndarray,
+    part: slice | np.ndarray,
+    dtype: type[np.float32] | type[np.float64],
+) -> Batch:
+    return Batch(scale(X.T[part].T, dtype), *freeze((Y[part].copy(),)))
+
+
+@checked
+def hold_out(X: GreyImages, Y: Labels, n: int = 10_000) -> Dataset:
+    """Return a data set whose test part is the last ``n`` of these training samples.
+
+    Settings are chosen on such a part, so that the real test set is left to report them.
+
+    Raises:
+        ValueError: ``n`` leaves no sample on one side.
+
+    >>> X, Y = np.zeros((784, 300), np.uint8), np.zeros(300, np.uint8)
+    >>> hold_out(X, Y, n=100).X_train.shape
+    (784, 200)
+
+    """
+    if not 0 < n < len(Y):
+        raise ValueError(
+            f"hold_out: n is {n}, but of {len(Y)} samples it must leave some on each side"
+        )
+    parts = X[:, :-n], Y[:-n], X[:, -n:], Y[-n:]
+    return Dataset("validation", *freeze(parts))

@@ -1,0 +1,112 @@
+"""Training is a fold: a step is a reducer, and ``train`` is ``functools.reduce``."""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
+
+from .batches import Batch
+from .contracts import checked
+from .network import ActivationFunction, Params, backward, forward, relu
+from .optimizers import Optimizer
+
+S = TypeVar("S")
+
+
+class TrainState(NamedTuple, Generic[S]):
+    """All that training carries on: from this value it goes on with the same bits."""
+
+    params: Params
+    optimizer_state: S
+    epoch: int
+
+
+Step: TypeAlias = Callable[[TrainState[S], Batch], TrainState[S]]
+"""A reducer: from the state before a batch to the state after it."""
+
+
+@checked
+def init_state(optimizer: Optimizer[S], params: Params) -> TrainState[S]:
+    """Return the state before the first epoch.
+
+    >>> from mnist_fn import init_params, key, sgd
+    >>> init_state(sgd(0.1), init_params(key(0))).epoch
+    0
+    """
+    return TrainState(params, optimizer.init(params), epoch=0)
+
+
+@checked
+def make_step(optimizer: Optimizer[S], g: ActivationFunction = relu) -> Step[S]:
+    """Return the step that moves the parameters along the gradient of one batch.
+
+    >>> import numpy as np
+    >>> from mnist_fn import init_params, key, loss, sgd
+    >>> X, Y = np.ones((784, 1), np.float32), np.array([3])
+    >>> optimizer = sgd(0.001)
+    >>> before = init_state(optimizer, init_params(key(0)))
+    >>> after = make_step(optimizer)(before, Batch(X, Y))
+    >>> loss(after.params, X, Y) < loss(before.params, X, Y)
+    True
+    """
+
+    def step(state: TrainState[S], batch: Batch) -> TrainState[S]:
+        X, Y = batch
+        activations = forward(state.params, X, g)
+        gradients = backward(state.params, activations, X, Y, g)
+        params, optimizer_state = optimizer.update(state.params, gradients, state.optimizer_state)
+        return TrainState(params, optimizer_state, state.epoch)
+
+    return step
+
+
+@checked
+def train(step: Step[S], state: TrainState[S], batches: Iterable[Batch]) -> TrainState[S]:
+    """Return the state after all the batches: ``functools.reduce(step, batches, state)``.
+
+    >>> from mnist_fn import init_params, key, sgd
+    >>> optimizer = sgd(0.1)
+    >>> state = init_state(optimizer, init_params(key(0)))
+    >>> train(make_step(optimizer), state, []) is state
+    True
+    """
+    return functools.reduce(step, batches, state)
+
+
+@checked
+def train_epochs(
+    step: Step[S],
+    state: TrainState[S],
+    batches: Callable[[int], Iterable[Batch]],
+    epochs: int,
+) -> Iterator[TrainState[S]]:
+    """Yield the state after each epoch, from that of ``state`` on until ``epochs``.
+
+    The stream is lazy: an epoch is trained when its state is asked for. It can be
+    taken up again from any of its states, with the same bits.
+
+    Args:
+        step: the reducer, as ``make_step`` returns it.
+        state: where to begin, as ``init_state`` or an earlier stream returns it.
+        batches: from the number of an epoch, counted from 0, to its batches.
+        epochs: how many epochs there are in all, with those already in ``state``.
+
+    >>> from mnist_fn import init_params, key, sgd
+    >>> optimizer = sgd(0.1)
+    >>> state = init_state(optimizer, init_params(key(0)))
+    >>> stream = train_epochs(make_step(optimizer), state, lambda epoch: [], epochs=3)
+    >>> [state.epoch for state in stream]
+    [1, 2, 3]
+
+    """
+    return _epochs(step, state, batches, epochs)
+
+
+def _epochs(
+    step: Step[S],
+    state: TrainState[S],
+    batches: Callable[[int], Iterable[Batch]],
+    epochs: int,
+) -> Iterator[TrainState[S]]:
+    for epoch in range(state.epoch, epochs):
+        state = train(step, state, batches(epoch))._replace(epoch=epoch + 1)
+        yield state

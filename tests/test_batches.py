@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mnist_fn as mf
+
+
+def numbered(m: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images of three pixels that tell which they are, and labels that agree with them."""
+    i = np.arange(m)
+    return np.stack([i % 256, i // 256, np.full(m, 255)]).astype(np.uint8), i.astype(np.int32)
+
+
+def order_of(batches: list[mf.Batch]) -> list[int]:
+    for X, Y in batches:
+        low, high, _ = np.rint(X * 255).astype(int)
+        np.testing.assert_array_equal(low + 256 * high, Y)
+    return [int(y) for batch in batches for y in batch.Y]
+
+
+@given(st.integers(0, 600), st.integers(1, 200), st.integers(0, 50))
+def test_an_epoch_has_every_sample_once_with_its_own_label(
+    m: int, batch_size: int, epoch: int
+) -> None:
+    batches = list(mf.epoch_batches(mf.key(0), epoch, *numbered(m), batch_size))
+    assert sorted(order_of(batches)) == list(range(m))
+    sizes = [len(batch.Y) for batch in batches]
+    assert all(size == batch_size for size in sizes[:-1])
+    assert len(sizes) == -(-m // batch_size)
+
+
+def test_the_order_depends_on_key_and_epoch_only() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        return order_of(list(mf.epoch_batches(mf.key(seed), epoch, *numbered(300), 64)))
+
+    assert order(0, 0) == order(0, 0)
+    assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
+
+
+def test_a_batch_of_all_keeps_the_order() -> None:
+    (batch,) = mf.epoch_batches(mf.key(0), 0, *numbered(50), 50)
+    assert order_of([batch]) == list(range(50))
+
+
+@given(st.integers(0, 300), st.integers(1, 100))
+def test_ordered_batches_are_in_order(m: int, batch_size: int) -> None:
+    assert order_of(list(mf.ordered_batches(*numbered(m), batch_size))) == list(range(m))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scale_divides_by_255(dtype: type[np.float32] | type[np.float64]) -> None:
+    X = np.arange(256, dtype=np.uint8).reshape(2, 128)
+    scaled = mf.scale(X, dtype)
+    assert scaled.dtype == dtype
+    np.testing.assert_allclose(scaled, X.astype(np.float64) / 255, rtol=1e-7)
+    assert scaled.min() == 0
+    assert scaled.max() == 1
+
+
+def test_images_lie_in_memory_one_after_the_other(digits: mf.Dataset) -> None:
+    batch = next(iter(mf.epoch_batches(mf.key(0), 0, digits.X_train, digits.Y_train)))
+    assert batch.X.T.flags.c_contiguous
+
+
+def test_batches_keep_nothing_of_what_they_were_made_of() -> None:
+    X, Y = numbered(10)
+    for batches in (mf.ordered_batches(X, Y), mf.epoch_batches(mf.key(0), 0, X, Y, 4)):
+        for batch in batches:
+            assert not np.shares_memory(batch.X, X)
+            assert not np.shares_memory(batch.Y, Y)
+
+
+def test_hold_out_takes_the_last_samples() -> None:
+    X, Y = numbered(10)
+    dataset = mf.hold_out(X, Y, n=3)
+    assert dataset.Y_train.tolist() == list(range(7))
+    assert dataset.Y_test.tolist() == [7, 8, 9]
+    np.testing.assert_array_equal(np.hstack([dataset.X_train, dataset.X_test]), X)
+
+
+@pytest.mark.parametrize("n", [-1, 0, 10, 11])
+def test_hold_out_leaves_samples_on_each_side(n: int) -> None:
+    with pytest.raises(ValueError, match=f"hold_out: n is {n}, but of 10 samples"):
+        mf.hold_out(*numbered(10), n=n)
+
+
+def test_batches_of_none_are_refused() -> None:
+    with pytest.raises(ValueError, match="batch_size is 0, but it must be 1 or more"):
+        mf.ordered_batches(*numbered(3), 0)
+    with pytest.raises(ValueError, match="batch_size is 0, but it must be 1 or more"):
+        mf.epoch_batches(mf.key(0), 0, *numbered(3), 0)

@@ -1,0 +1,153 @@
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mnist_fn as mf
+from mnist_fn import Batch, TrainState, recipes
+
+OPTIMIZERS: dict[str, mf.Optimizer[Any]] = {
+    "sgd": mf.sgd(0.1),
+    "momentum with a cosine": mf.momentum(mf.cosine(0.1, 20)),
+}
+
+
+def some_batches(seed: int, n: int) -> list[Batch]:
+    random = np.random.default_rng(seed)
+    return [
+        Batch(random.random((6, m), dtype=np.float32), random.integers(0, 3, m))
+        for m in random.integers(1, 9, n)
+    ]
+
+
+def start(optimizer: mf.Optimizer[Any]) -> TrainState[Any]:
+    return mf.init_state(optimizer, mf.init_params(mf.key(0), pixels=6, hidden=5, classes=3))
+
+
+def bits(value: Any) -> Any:
+    """All that a state holds, in a form that compares bit for bit."""
+    if isinstance(value, np.ndarray):
+        return value.dtype, value.shape, value.tobytes()
+    return tuple(map(bits, value)) if isinstance(value, tuple) else value
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@given(seed=st.integers(0, 99), a=st.integers(0, 5), b=st.integers(0, 5))
+def test_training_on_a_then_b_is_training_on_a_and_b(name: str, seed: int, a: int, b: int) -> None:
+    optimizer = OPTIMIZERS[name]
+    step, batches = mf.make_step(optimizer), some_batches(seed, a + b)
+    halfway = mf.train(step, start(optimizer), batches[:a])
+    at_once = mf.train(step, start(optimizer), batches)
+    assert bits(mf.train(step, halfway, batches[a:])) == bits(at_once)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_history_is_itertools_accumulate(name: str) -> None:
+    optimizer = OPTIMIZERS[name]
+    step, batches = mf.make_step(optimizer), some_batches(0, 6)
+    history = list(itertools.accumulate(batches, step, initial=start(optimizer)))
+    snapshots = [bits(state) for state in history]
+    for n, state in enumerate(snapshots):
+        assert state == bits(mf.train(step, start(optimizer), batches[:n]))
+    # What was kept of earlier steps is not changed by later ones.
+    assert [bits(state) for state in history] == snapshots
+
+
+def test_training_from_python_lists_or_a_stream_is_the_same() -> None:
+    optimizer = mf.sgd(0.1)
+    step, batches = mf.make_step(optimizer), some_batches(0, 4)
+    from_list = mf.train(step, start(optimizer), batches)
+    from_tuple = mf.train(step, start(optimizer), tuple(batches))
+    from_stream = mf.train(step, start(optimizer), iter(batches))
+    assert bits(from_list) == bits(from_tuple) == bits(from_stream)
+
+
+def test_epochs_are_lazy_and_can_be_taken_up_again(digits: mf.Dataset) -> None:
+    run = mf.prepare(
+        recipes.quick._replace(hidden=8, epochs=4), mf.key(0), digits.X_train, digits.Y_train
+    )
+    asked_for = []
+
+    def batches(epoch: int) -> Iterator[Batch]:
+        asked_for.append(epoch)
+        return iter(run.batches(epoch))
+
+    stream = mf.train_epochs(run.step, run.state, batches, run.epochs)
+    assert asked_for == []
+    second = list(itertools.islice(stream, 2))[-1]
+    assert asked_for == [0, 1]
+    assert second.epoch == 2
+    rest = list(stream)
+    resumed = list(mf.train_epochs(run.step, second, run.batches, run.epochs))
+    assert [state.epoch for state in rest] == [3, 4]
+    assert [bits(state) for state in resumed] == [bits(state) for state in rest]
+
+
+def test_a_step_uses_its_activation_function() -> None:
+    optimizer = mf.sgd(0.1)
+    (batch,) = some_batches(0, 1)
+    state = start(optimizer)
+    for g in (mf.relu, mf.tanh, mf.sigmoid):
+        gradients = mf.backward(
+            state.params, mf.forward(state.params, batch.X, g), batch.X, batch.Y, g
+        )
+        after = mf.make_step(optimizer, g)(state, batch)
+        assert bits(after.params) == bits(mf.update(state.params, gradients, 0.1))
+
+
+@pytest.mark.parametrize("recipe", recipes.RECIPES.values(), ids=lambda recipe: recipe.name)
+def test_the_same_key_gives_the_same_run_and_another_key_another(
+    recipe: mf.Recipe, digits: mf.Dataset
+) -> None:
+    def final(seed: int) -> Any:
+        run = mf.prepare(recipe._replace(epochs=2), mf.key(seed), digits.X_train, digits.Y_train)
+        return bits(list(mf.train_epochs(*run))[-1])
+
+    assert final(1) == final(1)
+    assert final(1) != final(2)
+
+
+def test_the_recipe_of_the_seed_starts_as_it_says() -> None:
+    X, Y = np.zeros((784, 50), np.uint8), np.zeros(50, np.uint8)
+    run = mf.prepare(recipes.seed, mf.key(0), X, Y)
+    params = run.state.params
+    assert [p.shape for p in params] == [(10, 784), (10, 1), (10, 10), (10, 1)]
+    for p in params:
+        assert p.min() >= -0.5
+        assert p.max() < 0.5
+        assert len(np.unique(p)) > p.size / 2
+    assert params.W1.mean() == pytest.approx(0, abs=0.02)
+    assert params.W1.std() == pytest.approx(np.sqrt(1 / 12), rel=0.02)
+    assert run.epochs == 500
+    assert [len(batch.Y) for batch in run.batches(0)] == [50]
+
+
+@settings(max_examples=10)
+@given(st.integers(1, 3), st.integers(1, 100))
+def test_the_cosine_of_a_recipe_ends_with_the_run(epochs: int, batch_size: int) -> None:
+    m = 100
+    X, Y = np.ones((9, m), np.uint8), np.zeros(m, np.uint8)
+    recipe = recipes.quick._replace(hidden=2, epochs=epochs, batch_size=batch_size, momentum=0.0)
+    run = mf.prepare(recipe, mf.key(0), X, Y)
+    *_, last = mf.train_epochs(*run)
+    total = epochs * -(-m // batch_size)
+    assert last.optimizer_state.step == total
+    # One more step is at the end of the schedule, and moves nothing.
+    after = run.step(last, next(iter(run.batches(0))))
+    assert bits(after.params) == bits(last.params)
+
+
+def test_quick_learns_the_built_in_digits(digits: mf.Dataset) -> None:
+    run = mf.prepare(recipes.digits, mf.key(0), digits.X_train, digits.Y_train)
+    *_, last = mf.train_epochs(*run)
+    assert mf.accuracy(last.params, mf.scale(digits.X_test), digits.Y_test) >= 0.95
+
+
+def test_quick_learns_mnist(mnist: mf.Dataset) -> None:
+    run = mf.prepare(recipes.quick, mf.key(0), mnist.X_train, mnist.Y_train)
+    *_, last = mf.train_epochs(*run)
+    assert mf.accuracy(last.params, mf.scale(mnist.X_test), mnist.Y_test) >= 0.975
