@@ -1,0 +1,215 @@
+"""Save and load networks.
+
+A model file is an ``.npz`` archive without pickled objects and without compression:
+the arrays ``W1 b1 W2 b2``, the ``format`` version, the name of the ``activation``
+function and what the network was ``trained_on``.
+"""
+
+import contextlib
+import errno
+import io
+import math
+import os
+import secrets
+import stat
+import struct
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from ..arrays import freeze
+from ..contracts import checked
+from ..network import ActivationFunction, Params, relu, sigmoid, tanh
+
+_FORMAT = 1
+_ACTIVATIONS = {g.name: g for g in (relu, tanh, sigmoid)}
+# The arrays of a model file: the kind of their elements, and how many dimensions they have.
+_PARTS = {
+    **dict.fromkeys(Params._fields, ("f", 2)),
+    "format": ("i", 0),
+    "activation": ("U", 0),
+    "trained_on": ("U", 0),
+}
+
+
+class ModelError(Exception):
+    """A model file that is not there, is damaged, or does not fit together."""
+
+
+class Model(NamedTuple):
+    """A network with what is needed to use it: ``g``, and the data it was trained on."""
+
+    params: Params
+    g: ActivationFunction
+    trained_on: str
+
+
+@checked
+def save_params(
+    path: str | os.PathLike[str],
+    params: Params,
+    *,
+    g: ActivationFunction = relu,
+    trained_on: str = "",
+) -> None:
+    """Write a model file, all of it or nothing: a file that was there is kept till then.
+
+    Args:
+        path: the file's name; ``.npz`` is usual.
+        params: the network's parameters.
+        g: its activation function, one of ``relu``, ``tanh`` and ``sigmoid``.
+        trained_on: the name of the data set, for ``evaluate`` to know.
+
+    Raises:
+        ModelError: the activation function cannot be named, a parameter is not finite, or
+            the file cannot be written.
+
+    >>> import tempfile
+    >>> from mnist_fn import init_params, key
+    >>> params = init_params(key(0))
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     save_params(f"{directory}/model.npz", params)
+    ...     bool((load_params(f"{directory}/model.npz").W1 == params.W1).all())
+    True
+
+    """
+    if _ACTIVATIONS.get(g.name) != g:
+        raise ModelError(
+            f"the activation function {g.name!r} is not one that a model file can name "
+            f"({', '.join(_ACTIVATIONS)}); save the arrays with numpy.savez instead"
+        )
+    about = {
+        "format": np.array(_FORMAT),
+        "activation": np.array(g.name),
+        "trained_on": np.array(trained_on),
+    }
+    try:
+        _check(params)
+        with replacing(Path(path)) as file:
+            np.savez(file, allow_pickle=False, **params._asdict(), **about)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be written: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ModelError(f"the network cannot be saved in {path}: {error}") from error
+
+
+@checked
+def load_params(path: str | os.PathLike[str]) -> Params:
+    """Return the parameters in a model file. The same errors as ``load_model``."""
+    return load_model(path).params
+
+
+@checked
+def load_model(path: str | os.PathLike[str]) -> Model:
+    """Return what a model file holds.
+
+    All of it is checked, and no more memory is taken than the file is long. Nothing
+    is unpickled.
+
+    Raises:
+        ModelError: with the file, and the array that does not fit.
+
+    """
+    try:
+        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+            return _model(_arrays(archive, os.fstat(file.fileno()).st_size))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, struct.error, EOFError, RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"{path} is damaged, or not a model file: {error}. "
+            "Make one with mnist-fn train, or with save_params."
+        ) from error
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise an ``OSError`` if there is something that is not a file, such as a device."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise FileExistsError(errno.EEXIST, "there is something that is not a file")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file that takes the place of ``path`` once all of it is on disk."""
+    check_replaceable(path)
+    target = path.resolve()  # a link stays a link
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _arrays(archive: zipfile.ZipFile, most_bytes: int) -> dict[str, np.ndarray]:
+    """Return the arrays of the archive, which all together take no more than it."""
+    infos = archive.infolist()
+    names = [info.filename.removesuffix(".npy") for info in infos]
+    for name, info in zip(names, infos, strict=True):
+        if name not in _PARTS or names.count(name) > 1:
+            raise ValueError(f"{info.filename!r} is not a part that a model file has, or has once")
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+            raise ValueError(f"{name} is compressed or encrypted")
+        if not info.file_size == info.compress_size <= most_bytes:
+            raise ValueError(f"{name} cannot be {info.file_size} bytes long")
+    return {name: _read(name, archive.read(info)) for name, info in zip(names, infos, strict=True)}
+
+
+def _read(name: str, content: bytes) -> np.ndarray:
+    """Return an array; the data, not the header, says how much memory it takes."""
+    stream = io.BytesIO(content)
+    try:
+        np.lib.format.read_magic(stream)
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+    except Exception as error:  # NumPy lets out whatever its parser of Python literals does
+        raise ValueError(f"the header of {name} is damaged") from error
+    data = stream.read()
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(data):
+        raise ValueError(
+            f"{name} declares {dtype} elements in the shape {shape}, but has {len(data)} bytes"
+        )
+    kind, ndim = _PARTS[name]
+    if dtype.kind != kind or len(shape) != ndim or not data:
+        raise ValueError(f"{name} is a {dtype} array of shape {shape}")
+    if kind == "U" and np.frombuffer(data, np.uint32).max() > sys.maxunicode:
+        raise ValueError(f"{name} is not text")
+    array = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran_order else "C")
+    return array.astype(dtype.newbyteorder("="))
+
+
+def _model(arrays: Mapping[str, np.ndarray]) -> Model:
+    if lacking := [name for name in _PARTS if name not in arrays]:
+        raise ValueError(f"it lacks {', '.join(lacking)}")
+    version, activation = int(arrays["format"]), str(arrays["activation"])
+    if version != _FORMAT:
+        raise ValueError(f"its format is {version}, and this version of mnist_fn reads {_FORMAT}")
+    if activation not in _ACTIVATIONS:
+        raise ValueError(f"activation is {activation!r}, not one of {', '.join(_ACTIVATIONS)}")
+    params = Params(*(arrays[name] for name in Params._fields))
+    _check(params)
+    return Model(freeze(params), _ACTIVATIONS[activation], str(arrays["trained_on"]))
+
+
+def _check(params: Params) -> None:
+    """Raise a ``ValueError`` if these are not the parameters of a network, contracts or not."""
+    W1, W2 = params.W1, params.W2
+    if W1.dtype not in (np.float32, np.float64):
+        raise ValueError(f"W1 is a {W1.dtype} array, but must be float32 or float64")
+    hidden, classes = len(W1), len(W2)
+    shapes = {"W1": W1.shape, "b1": (hidden, 1), "W2": (classes, hidden), "b2": (classes, 1)}
+    for name, array in params._asdict().items():
+        if array.shape != shapes[name] or array.dtype != W1.dtype or array.size == 0:
+            raise ValueError(
+                f"{name} is a {array.dtype} array of shape {array.shape}, but beside W1 it must "
+                f"be a {W1.dtype} array of shape {shapes[name]}, and not empty"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} holds numbers that are not finite")

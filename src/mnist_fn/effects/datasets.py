@@ -1,0 +1,303 @@
+"""Find, download, verify and read data; the built-in digits.
+
+pooch (https://www.fatiando.org/pooch) downloads: to a temporary file that gets its
+name only once its digest is right. It is imported when there is something to fetch.
+"""
+
+import hashlib
+import importlib.resources
+import os
+import queue
+import re
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import idx
+from ..arrays import freeze
+from ..batches import Dataset
+from ..contracts import checked
+
+MIRRORS: tuple[str, ...] = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+
+# SHA-256 of the four files as the mirrors have them, and of what they hold.
+_MNIST = {
+    "train-images-idx3-ubyte.gz": (
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    ),
+    "train-labels-idx1-ubyte.gz": (
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    ),
+    "t10k-images-idx3-ubyte.gz": (
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    ),
+    "t10k-labels-idx1-ubyte.gz": (
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ),
+}
+
+# Such as train-images-idx3-ubyte.gz, t10k-labels.idx1-ubyte, qmnist-test-labels-idx2-int.
+_FILE_NAME = re.compile(
+    r"(?P<prefix>|.*-)(?P<part>train|t10k|test)-(?P<kind>images|labels)"
+    r"[-.]idx\d-(?:ubyte|int)(?:\.gz)?"
+)
+_SECONDS_TO_ANSWER = 8.0
+
+
+class DatasetError(Exception):
+    """Data that is not there, cannot be had, or is not what it should be."""
+
+
+@checked
+def load_mnist(directory: str | os.PathLike[str] | None = None) -> Dataset:
+    """Return the MNIST digits: 60,000 images to train with and 10,000 to test on.
+
+    The four files are looked for in ``directory``, else in ``$MNIST_FN_DATA``, else in
+    the user's cache directory, and else downloaded into that (11 MB).
+
+    Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to
+    document recognition", 1998.
+
+    Raises:
+        DatasetError: the files are not there or cannot be had, or are not MNIST.
+        IdxError: a file is damaged.
+
+    """
+    where = directory or os.environ.get("MNIST_FN_DATA")
+    if where is None or where == "":
+        where = _fetch(_cache_directory(), MIRRORS)
+    dataset = load_idx_dataset(where)
+    X_train, Y_train, X_test, Y_test = dataset[1:]
+    arrays = (_pictures(X_train), Y_train, _pictures(X_test), Y_test)
+    for (file, (_, digest)), array in zip(_MNIST.items(), arrays, strict=True):
+        if hashlib.sha256(idx.encode(array)).hexdigest() != digest:
+            raise DatasetError(
+                f"{Path(where)}: what {file} should hold is not MNIST's; "
+                "read another data set of the same format with load_idx_dataset(directory), "
+                "or --data DIRECTORY"
+            )
+    return dataset._replace(name="mnist")
+
+
+def _pictures(X: np.ndarray) -> np.ndarray:
+    return X.T.reshape(-1, 28, 28) if len(X) == 28 * 28 else X.T
+
+
+@checked
+def load_idx_dataset(directory: str | os.PathLike[str]) -> Dataset:
+    """Return the data set of a directory with the four files of the MNIST format.
+
+    It reads MNIST, Fashion-MNIST, KMNIST, QMNIST and EMNIST as they are distributed:
+    compressed with gzip or not, with a dash or a dot before ``idx``, with a prefix
+    such as ``qmnist-`` or ``emnist-digits-``. The images of EMNIST, which lie on
+    their side in its files, are put upright.
+
+    Raises:
+        DatasetError: a file is missing, or the files do not belong together.
+        IdxError: a file is damaged.
+
+    """
+    files = _find(Path(directory))
+    arrays = {key: idx.decode(path.read_bytes(), str(path)) for key, path in files.items()}
+    X_train, Y_train = _samples("train", files, arrays)
+    X_test, Y_test = _samples("test", files, arrays)
+    if len(X_train) != len(X_test):
+        raise DatasetError(
+            f"{directory}: the training images have {len(X_train)} pixels and the test images "
+            f"{len(X_test)}; they must come from one data set"
+        )
+    return Dataset(str(directory), X_train, Y_train, X_test, Y_test)
+
+
+@checked
+def load_digits() -> Dataset:
+    """Return the built-in digits: 1,437 images to train with and 360 to test on.
+
+    They are 8 x 8 images in 17 grey levels, enlarged here to 20 x 20 in the middle of
+    a frame of 28 x 28, as MNIST has it. The same 13 writers are on both sides.
+
+    Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", 1998,
+    UCI Machine Learning Repository, https://doi.org/10.24432/C50P49, CC BY 4.0.
+
+    >>> load_digits().X_train.shape
+    (784, 1437)
+    """
+    resource = importlib.resources.files("mnist_fn.effects") / "digits.npz"
+    with resource.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        images, labels = archive["images"], archive["labels"]
+    # Bilinear interpolation between the centres of the pixels.
+    centres = np.clip((np.arange(20) + 0.5) * 8 / 20 - 0.5, 0, 7)
+    weights = np.maximum(0, 1 - np.abs(centres[:, np.newaxis] - np.arange(8)))
+    frames = np.zeros((len(images), 28, 28), np.uint8)
+    frames[:, 4:24, 4:24] = np.rint(weights @ images @ weights.T * (255 / 16))
+    rows, labels = freeze((frames.reshape(len(frames), 784), labels))
+    m = 1437
+    return Dataset("digits", rows[:m].T, labels[:m], rows[m:].T, labels[m:])
+
+
+def _find(directory: Path) -> dict[tuple[str, str], Path]:
+    """Return the files of the four parts, keyed by ``("train", "images")`` and so on."""
+    if not directory.is_dir():
+        raise DatasetError(f"{directory} is not a directory; name one that holds the IDX files")
+    found: dict[str, dict[tuple[str, str], Path]] = {}
+    # In this order a plain file comes before a compressed one, and is taken.
+    for path in sorted(directory.iterdir()):
+        if (match := _FILE_NAME.fullmatch(path.name)) and path.is_file():
+            part = "train" if match["part"] == "train" else "test"
+            found.setdefault(match["prefix"], {}).setdefault((part, match["kind"]), path)
+    wanted = [(part, kind) for part in ("train", "test") for kind in ("images", "labels")]
+    complete = [files for files in found.values() if len(files) == len(wanted)]
+    if len(complete) > 1:
+        prefixes = ", ".join(f"{prefix}*" for prefix in sorted(found))
+        raise DatasetError(
+            f"{directory} holds several data sets ({prefixes}); give each its own directory"
+        )
+    if not complete:
+        there = max(found.values(), key=len, default={})
+        missing = ", ".join(f"{part} {kind}" for part, kind in wanted if (part, kind) not in there)
+        raise DatasetError(
+            f"{directory} lacks the {missing}; it must hold train-images-idx3-ubyte, "
+            "train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, "
+            "each with or without .gz"
+        )
+    return complete[0]
+
+
+def _samples(
+    part: str, files: dict[tuple[str, str], Path], arrays: dict[tuple[str, str], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images of a part as columns of pixels, and their labels."""
+    images, labels = arrays[part, "images"], arrays[part, "labels"]
+    images_path, labels_path = files[part, "images"], files[part, "labels"]
+    if images.ndim != 3 or images.dtype != np.uint8 or images.size == 0:
+        raise DatasetError(
+            f"{images_path}: the images are a {images.dtype} array of shape {images.shape}, "
+            "but they must be uint8 (images, rows, columns), and some"
+        )
+    if labels.ndim == 2 and labels.shape[1] > 0:
+        labels = labels[:, 0]  # QMNIST: the class, then the writer and more
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise DatasetError(
+            f"{labels_path}: the labels are a {labels.dtype} array of shape {labels.shape}, "
+            "but they must be whole numbers, one for each image"
+        )
+    if len(images) != len(labels):
+        raise DatasetError(
+            f"{images_path} holds {len(images)} images, but {labels_path} {len(labels)} labels; "
+            "they must come from one data set"
+        )
+    if images_path.name.startswith("emnist-"):
+        images = images.transpose(0, 2, 1)
+    return freeze((images.reshape(len(images), -1),))[0].T, labels
+
+
+def _pooch() -> Any:
+    try:
+        import pooch
+    except ModuleNotFoundError as error:
+        raise DatasetError(
+            "MNIST is looked up in the user's cache, and downloaded, with pooch: install it with "
+            "pip install 'mnist-fn[app]', or set MNIST_FN_DATA to a directory with the four files"
+        ) from error
+    return pooch
+
+
+def _cache_directory() -> Path:
+    return Path(_pooch().os_cache("mnist_fn")) / "mnist"
+
+
+def _fetch(directory: Path, mirrors: Sequence[str]) -> Path:
+    """Download what is missing or damaged in a directory, and return the directory."""
+    pooch = _pooch()
+    import requests  # pooch's own client
+
+    def is_good(file: str) -> bool:
+        path = directory / file
+        return path.is_file() and pooch.file_hash(str(path)) == _MNIST[file][0]
+
+    wanted = [file for file in _MNIST if not is_good(file)]
+    reasons = _ask(mirrors) if wanted else {}
+    downloader = pooch.HTTPDownloader(timeout=10, progressbar=sys.stderr.isatty())
+    for file in wanted:
+        for mirror in mirrors:
+            if mirror in reasons:
+                continue
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+                digest = f"sha256:{_MNIST[file][0]}"
+                pooch.retrieve(mirror + file, digest, file, directory, downloader=downloader)
+                break
+            except (requests.RequestException, ValueError) as error:
+                reasons[mirror] = _reason(error)
+            except OSError as error:
+                raise DatasetError(
+                    f"MNIST cannot be stored in {directory}: {error}; put its four files into "
+                    "a directory of your choice and set MNIST_FN_DATA to it"
+                ) from error
+        else:
+            why = "; ".join(f"{mirror} {reason}" for mirror, reason in reasons.items())
+            raise DatasetError(
+                f"MNIST is not at hand and cannot be downloaded: {why}. "
+                "Put its four files into a directory and set MNIST_FN_DATA to it."
+            )
+    return directory
+
+
+def _ask(mirrors: Sequence[str]) -> dict[str, str]:
+    """Return why mirrors cannot be reached; those that may answer are not in it.
+
+    The time-out of a connection covers neither the look-up of the name nor more than
+    one of its addresses, so each mirror is asked in a thread that can be left behind.
+    """
+    import requests
+
+    answers: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+
+    def ask(mirror: str) -> None:
+        try:
+            requests.head(mirror, timeout=_SECONDS_TO_ANSWER)
+            answers.put((mirror, ""))
+        except requests.RequestException as error:
+            answers.put((mirror, _reason(error)))
+
+    for mirror in mirrors:
+        threading.Thread(target=ask, args=(mirror,), daemon=True).start()
+    reasons: dict[str, str] = {}
+    deadline = time.monotonic() + _SECONDS_TO_ANSWER
+    while len(reasons) < len(mirrors):
+        try:
+            mirror, reason = answers.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            late = f"does not answer within {_SECONDS_TO_ANSWER:g} seconds"
+            return {mirror: reasons.get(mirror, late) for mirror in mirrors}
+        if not reason:
+            break
+        reasons[mirror] = reason
+    return reasons
+
+
+def _reason(error: Exception) -> str:
+    """Return in a few words what requests and pooch say in several lines."""
+    import requests
+
+    match error:
+        case requests.HTTPError():
+            return f"answers with status {error.response.status_code}"
+        case requests.Timeout():
+            return "does not answer in time"
+        case requests.ConnectionError() | requests.exceptions.ChunkedEncodingError():
+            return "cannot be reached, or breaks off"
+        case _:
+            return f"sends something else ({error})"
