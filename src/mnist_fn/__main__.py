@@ -1,0 +1,21 @@
+"""``python -m mnist_fn`` and ``mnist-fn``: the command line, if what it needs is there."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        from .effects.cli import app
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("mnist_fn"):
+            raise
+        sys.exit(
+            f"mnist-fn: the command line needs {error.name}, which is not installed; "
+            "install it with: pip install 'mnist-fn[app]'"
+        )
+    app()
+
+
+if __name__ == "__main__":
+    main()

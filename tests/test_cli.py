@@ -1,0 +1,364 @@
+"""The command line, as its users meet it."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from rich.text import Text
+from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_support
+from typer.testing import CliRunner
+
+import mnist_fn as mf
+from mnist_fn.effects import cli, datasets
+from mnist_fn.idx import encode
+
+SMALL = ["--data", "digits", "--hidden", "8", "--epochs", "2"]
+FINAL_LINE = re.compile(r"test accuracy (\d+\.\d\d) % after \d+\.\d s of training, saved in (.+)")
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("MNIST_FN_DATA", raising=False)
+
+
+@pytest.fixture
+def no_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Mirrors that refuse the connection, and nothing in the cache."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    monkeypatch.setattr(datasets, "_cache_directory", lambda: tmp_path / "cache")
+    with socket.socket() as bound:  # but not listening
+        bound.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(datasets, "MIRRORS", (f"http://127.0.0.1:{bound.getsockname()[1]}/",))
+        yield
+
+
+class Result(NamedTuple):
+    exit_code: int
+    stdout: str
+    stderr: str
+    exception: BaseException | None
+
+
+@pytest.fixture
+def own(digits: mf.Dataset, tmp_path: Path) -> Path:
+    """A directory with a small data set."""
+    directory = tmp_path / "own"
+    directory.mkdir()
+    for part, X, Y in (
+        ("train", digits.X_train[:, :300], digits.Y_train[:300]),
+        ("t10k", digits.X_test[:, :50], digits.Y_test[:50]),
+    ):
+        (directory / f"{part}-images-idx3-ubyte").write_bytes(encode(X.T.reshape(-1, 28, 28)))
+        (directory / f"{part}-labels-idx1-ubyte").write_bytes(encode(Y))
+    return directory
+
+
+def run(*arguments: str | Path) -> Result:
+    result = CliRunner().invoke(cli.app, list(map(str, arguments)))
+    return Result(result.exit_code, result.stdout, result.stderr, result.exception)
+
+
+def lines_of(result: Result) -> list[str]:
+    assert result.exit_code == 0, result
+    assert result.stderr == ""
+    return result.stdout.splitlines()
+
+
+def error_of(result: Result) -> str:
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)  # and no other, so there is no traceback
+    assert result.stderr.startswith("mnist-fn: ")
+    return result.stderr
+
+
+def process(*arguments: str | Path, code: str = "") -> subprocess.CompletedProcess[str]:
+    start = ["-c", code] if code else ["-m", "mnist_fn"]
+    command = [sys.executable, *start, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_train_says_what_it_does_how_it_goes_and_what_came_of_it(tmp_path: Path) -> None:
+    headline, *epochs, final = lines_of(run("train", *SMALL, "--seed", "3", "--output", "m.npz"))
+    assert headline == (
+        "recipe digits on 1,437 images of digits: 784-8-10, epochs 2, batch size 64, "
+        "learning rate 0.1, seed 3"
+    )
+    assert [line[:9] for line in epochs] == ["epoch 1/2", "epoch 2/2"]
+    for line in epochs:
+        assert re.fullmatch(r"epoch ./2  training loss \d\.\d{4}  accuracy \d\d\.\d\d %", line)
+    match = FINAL_LINE.fullmatch(final)
+    assert match
+    assert match[2] == "m.npz"
+    model = mf.load_model("m.npz")
+    assert model.params.W1.shape == (8, 784)
+    assert model.trained_on == "digits"
+    assert os.listdir(tmp_path) == ["m.npz"]
+
+
+def test_the_accuracy_that_train_prints_is_the_one_that_evaluate_prints() -> None:
+    match = FINAL_LINE.fullmatch(lines_of(run("train", *SMALL))[-1])
+    assert match
+    evaluation = lines_of(run("evaluate", "model.npz"))
+    assert evaluation[0] == "data set digits, 360 test images"
+    assert evaluation[1].startswith(f"test accuracy {match[1]} %, loss ")
+
+
+def percent(share: float) -> str:
+    return "-" if np.isnan(share) else f"{100 * share:.2f} %"
+
+
+# A network that has learnt nothing never predicts some digits: precision has no value there.
+@pytest.mark.parametrize(("g", "epochs"), [(mf.relu, 9), (mf.tanh, 0), (mf.sigmoid, 9)])
+def test_evaluate_agrees_with_scikit_learn(
+    digits: mf.Dataset, g: mf.ActivationFunction, epochs: int
+) -> None:
+    recipe = mf.recipes.digits._replace(hidden=16, epochs=epochs, g=g)
+    trained = mf.prepare(recipe, mf.key(0), digits.X_train, digits.Y_train)
+    params = trained.state.params
+    for state in mf.train_epochs(*trained):
+        params = state.params
+    mf.save_params("m.npz", params, g=g, trained_on="digits")
+
+    X, Y = mf.scale(digits.X_test), digits.Y_test
+    predicted = mf.predict(params, X, g)
+    probabilities = mf.forward(params, X, g).A2.T.astype(float)
+    nats = log_loss(Y, probabilities / probabilities.sum(axis=1, keepdims=True))
+    oracle: Any = precision_recall_fscore_support  # pyright takes its types from its defaults
+    precision, recall, _, _ = oracle(Y, predicted, zero_division=np.nan)
+    assert np.isnan(precision).any() == (epochs == 0)
+
+    lines = lines_of(run("evaluate", "m.npz"))
+    assert lines[1] == f"test accuracy {percent(accuracy_score(Y, predicted))}, loss {nats:.4f}"
+    assert [re.split(r"\s{2,}", line.strip()) for line in lines[-11:]] == [
+        ["digit", "precision", "recall"],
+        *([str(i), percent(precision[i]), percent(recall[i])] for i in range(10)),
+    ]
+
+
+def test_evaluate_reads_networks_of_double_precision() -> None:
+    params = mf.init_params(mf.key(0), hidden=4, dtype=np.float64)
+    mf.save_params("double.npz", params, trained_on="digits")
+    assert lines_of(run("evaluate", "double.npz"))[1].startswith("test accuracy ")
+
+
+def test_a_seed_decides_on_every_bit() -> None:
+    for output, seed in (("a", "0"), ("b", "0"), ("c", "1")):
+        lines_of(run("train", *SMALL, "--seed", seed, "--output", output))
+    a, b, c = (Path(name).read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_the_defaults_learn_the_built_in_digits() -> None:
+    lines = lines_of(run("train", "--data", "digits"))
+    match = FINAL_LINE.fullmatch(lines[-1])
+    assert match
+    assert float(match[1]) >= 95
+
+
+@pytest.mark.usefixtures("no_mnist")
+def test_without_mnist_it_says_why_and_learns_the_built_in_digits() -> None:
+    why, instead, headline, *_ = lines_of(run("train", "--epochs", "1"))
+    assert why.startswith("MNIST is not at hand and cannot be downloaded: http://127.0.0.1:")
+    assert instead == "Training on the built-in digits instead."
+    assert headline.startswith("recipe digits on 1,437 images of digits: ")
+
+
+@pytest.mark.usefixtures("no_mnist")
+def test_who_insists_on_mnist_gets_nothing_else() -> None:
+    assert "cannot be downloaded" in error_of(run("train", "--data", "mnist"))
+    assert not Path("model.npz").exists()
+
+
+def test_mnist_is_the_first_choice(digits: mf.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "load_mnist", lambda: digits._replace(name="mnist"))
+    assert "images of mnist: 784-128-10" in lines_of(run("train", "--epochs", "1"))[0]
+    assert lines_of(run("evaluate", "model.npz"))[0] == "data set mnist, 360 test images"
+
+
+def test_evaluate_finds_the_directory_that_train_was_given(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = lines_of(run("train", "--data", "own", "--epochs", "2"))
+    assert lines[0].startswith(f"recipe quick on 300 images of {own}: ")
+    monkeypatch.chdir(own)
+    lines = lines_of(run("evaluate", tmp_path / "model.npz"))
+    assert lines[0] == f"data set {own}, 50 test images"
+
+
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        (["--epochs", "3"], "784-10-10, epochs 3, batch size 1,437, learning rate 0.1, seed 0"),
+        (
+            ["--hidden", "5", "--epochs", "2", "--batch-size", "500", "--learning-rate", "0.25"],
+            "784-5-10, epochs 2, batch size 500, learning rate 0.25, seed 0",
+        ),
+        (
+            ["--epochs", "1", "--learning-rate", "0"],
+            "784-10-10, epochs 1, batch size 1,437, learning rate 0, seed 0",
+        ),
+    ],
+)
+def test_options_override_the_recipe(options: list[str], settings: str) -> None:
+    headline, *_ = lines_of(run("train", "--data", "digits", "--recipe", "seed", *options))
+    assert headline == f"recipe seed on 1,437 images of digits: {settings}"
+
+
+def test_the_activation_function_of_the_recipe_goes_into_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(mf.recipes.RECIPES, "digits", mf.recipes.digits._replace(g=mf.tanh))
+    lines_of(run("train", *SMALL))
+    assert mf.load_model("model.npz").g == mf.tanh
+
+
+@pytest.mark.parametrize("epochs", [20, 21, 39, 500])
+def test_progress_is_at_most_20_lines_and_the_last_epoch_is_one_of_them(
+    own: Path, epochs: int
+) -> None:
+    options = ["--hidden", "1", "--batch-size", "300", "--epochs", str(epochs)]
+    progress = lines_of(run("train", "--data", own, *options))[1:-1]
+    assert len(progress) <= 20
+    assert progress[-1].startswith(f"epoch {epochs}/{epochs} ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["train", "--hidden", "0"], "--hidden"),
+        (["train", "--epochs", "many"], "--epochs"),
+        (["train", "--learning-rate", "-1"], "--learning-rate"),
+        (["train", "--recipe", "best"], "'best' is not one of quick, digits, seed"),
+        (["train", "--colour"], "--colour"),
+        (["evaluate"], "Missing argument"),
+        (["learn"], "learn"),
+    ],
+)
+def test_usage_errors_name_the_option_and_exit_with_2(arguments: list[str], named: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert named in Text.from_ansi(result.stderr).plain
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data", "nowhere"], "nowhere is not a directory; name one that holds"),
+        (["train", *SMALL, "--output", "no/m.npz"], "make it, or name another --output"),
+        (
+            ["train", *SMALL, "--output", "."],
+            ". cannot be written: there is something that is not a file; name a file with --output",
+        ),
+        (["train", *SMALL, "--output", os.devnull], f"{os.devnull} cannot be written"),
+        (["train", *SMALL, "--output", "loop"], "loop cannot be written"),
+        (["train", "--data", "digits", "--hidden", str(10**12)], "Unable to allocate"),
+        (["evaluate", "no.npz"], "no.npz cannot be read: No such file or directory"),
+        (["evaluate", "text.npz"], "text.npz is damaged, or not a model file"),
+        (
+            ["evaluate", "small.npz", "--data", "digits"],
+            "small.npz is for images of 64 pixels, but those of digits have 784; name the data set",
+        ),
+        (["evaluate", "lost.npz"], "gone is not a directory"),
+    ],
+)
+def test_failures_say_what_is_wrong_before_any_training_and_exit_with_1(
+    arguments: list[str], message: str
+) -> None:
+    Path("text.npz").write_text("not a model")
+    Path("loop").symlink_to("loop")
+    mf.save_params("small.npz", mf.init_params(mf.key(0), pixels=64))
+    mf.save_params("lost.npz", mf.init_params(mf.key(0), hidden=2), trained_on="gone")
+    result = run(*arguments)
+    assert message in error_of(result)
+    assert "epoch " not in result.stdout
+
+
+@pytest.mark.parametrize("name", ["m[red].npz", "m[/x].npz", "m:dog:.npz"])
+def test_the_name_of_a_file_is_no_markup(name: str) -> None:
+    output = Path(name)
+    output.parent.mkdir(exist_ok=True)
+    assert lines_of(run("train", *SMALL, "--output", output))[-1].endswith(f"saved in {output}")
+
+
+def test_python_m_mnist_fn_is_the_command() -> None:
+    finished = process("train", *SMALL, "--output", "m.npz")
+    assert finished.returncode == 0
+    assert finished.stderr == ""
+    assert FINAL_LINE.fullmatch(finished.stdout.splitlines()[-1])
+    finished = process("evaluate", "no.npz")
+    assert finished.returncode == 1
+    assert finished.stdout == ""
+    assert finished.stderr.startswith("mnist-fn: no.npz cannot be read: No such file")
+    assert "Traceback" not in finished.stderr
+
+
+def test_a_training_that_diverges_gives_advice_and_keeps_the_old_file() -> None:
+    Path("m.npz").write_bytes(b"what was there before")
+    finished = process("train", *SMALL, "--learning-rate", "1e30", "--output", "m.npz")
+    assert finished.returncode == 1
+    assert finished.stderr == (
+        "mnist-fn: the loss is nan after epoch 1; try a --learning-rate below 1e+30\n"
+    )
+    assert Path("m.npz").read_bytes() == b"what was there before"
+    assert os.listdir() == ["m.npz"]
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_without_the_extra_it_says_how_to_install_it(missing: str) -> None:
+    code = f"""
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name == {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from mnist_fn.__main__ import main
+main()
+"""
+    finished = process("train", code=code)
+    assert finished.returncode == 1
+    assert finished.stderr == (
+        f"mnist-fn: the command line needs {missing}, which is not installed; "
+        "install it with: pip install 'mnist-fn[app]'\n"
+    )
+
+
+def test_an_interrupted_training_keeps_what_was_reached(digits: mf.Dataset, own: Path) -> None:
+    # A shell may have started these tests in the background, where SIGINT is ignored.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from mnist_fn.__main__ import main; main()"
+    )
+    options = ["--data", str(own), "--hidden", "16", "--epochs", "10000", "--batch-size", "300"]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "train", *options, "--output", "m.npz"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as training:
+        assert training.stdout
+        assert any(line.startswith("epoch ") for line in training.stdout)
+        training.send_signal(signal.SIGINT)
+        rest, errors = training.communicate()
+    assert training.returncode == 1
+    assert errors == "mnist-fn: interrupted; what was reached is in m.npz\n"
+    assert "epoch 10000/10000" not in rest
+    assert sorted(os.listdir()) == ["m.npz", "own"]
+    reached = mf.load_params("m.npz")
+    # Trained, not as it was drawn.
+    assert mf.accuracy(reached, mf.scale(digits.X_test), digits.Y_test) > 0.6
