@@ -1,0 +1,94 @@
+"""Every public function with arguments that it accepts, for the tests that go over all of them."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import mnist_fn as mf
+from mnist_fn import recipes
+
+PARAMS = mf.init_params(mf.key(0), pixels=6, hidden=5, classes=3)
+X = np.random.default_rng(0).random((6, 4), dtype=np.float32)
+Y = np.array([0, 2, 1, 2], np.uint8)
+GREY = np.random.default_rng(1).integers(0, 256, (6, 4), dtype=np.uint8)
+ACTIVATIONS = mf.forward(PARAMS, X)
+GRADIENTS = mf.backward(PARAMS, ACTIVATIONS, X, Y)
+BATCH = mf.Batch(X, Y)
+MOMENTUM = mf.momentum(0.1)
+STATE = mf.init_state(MOMENTUM, PARAMS)
+STEP = mf.make_step(MOMENTUM)
+RECIPE = recipes.quick._replace(hidden=5, epochs=2, batch_size=3)
+
+
+class Call(NamedTuple):
+    function: Callable[..., Any]
+    arguments: dict[str, Any]
+
+
+CALLS: dict[str, Call] = {
+    "key": Call(mf.key, {"seed": 1}),
+    "split": Call(mf.split, {"key": mf.key(1), "n": 3}),
+    "fold_in": Call(mf.fold_in, {"key": mf.key(1), "i": 3}),
+    "generator": Call(mf.generator, {"key": mf.key(1)}),
+    "init_params": Call(mf.init_params, {"key": mf.key(1), "pixels": 6, "hidden": 5}),
+    "forward": Call(mf.forward, {"params": PARAMS, "X": X}),
+    "loss": Call(mf.loss, {"params": PARAMS, "X": X, "Y": Y}),
+    "backward": Call(mf.backward, {"params": PARAMS, "activations": ACTIVATIONS, "X": X, "Y": Y}),
+    "update": Call(mf.update, {"params": PARAMS, "gradients": GRADIENTS, "learning_rate": 0.1}),
+    "predict": Call(mf.predict, {"params": PARAMS, "X": X}),
+    "accuracy": Call(mf.accuracy, {"params": PARAMS, "X": X, "Y": Y}),
+    "constant": Call(mf.constant, {"learning_rate": 0.1}),
+    "cosine": Call(mf.cosine, {"learning_rate": 0.1, "steps": 10}),
+    "sgd": Call(mf.sgd, {"learning_rate": 0.1}),
+    "sgd.init": Call(mf.sgd(0.1).init, {"params": PARAMS}),
+    "sgd.update": Call(
+        mf.sgd(0.1).update,
+        {"params": PARAMS, "gradients": GRADIENTS, "state": mf.SgdState(3)},
+    ),
+    "momentum": Call(mf.momentum, {"learning_rate": 0.1}),
+    "momentum.init": Call(MOMENTUM.init, {"params": PARAMS}),
+    "momentum.update": Call(
+        MOMENTUM.update,
+        {"params": PARAMS, "gradients": GRADIENTS, "state": STATE.optimizer_state},
+    ),
+    "scale": Call(mf.scale, {"X": GREY}),
+    "ordered_batches": Call(mf.ordered_batches, {"X": GREY, "Y": Y, "batch_size": 3}),
+    "epoch_batches": Call(
+        mf.epoch_batches, {"key": mf.key(1), "epoch": 2, "X": GREY, "Y": Y, "batch_size": 3}
+    ),
+    "hold_out": Call(mf.hold_out, {"X": GREY, "Y": Y, "n": 1}),
+    "init_state": Call(mf.init_state, {"optimizer": MOMENTUM, "params": PARAMS}),
+    "make_step": Call(mf.make_step, {"optimizer": MOMENTUM}),
+    "make_step.step": Call(STEP, {"state": STATE, "batch": BATCH}),
+    "train": Call(mf.train, {"step": STEP, "state": STATE, "batches": [BATCH, BATCH]}),
+    "train_epochs": Call(
+        mf.train_epochs,
+        {"step": STEP, "state": STATE, "batches": lambda epoch: [BATCH], "epochs": 2},
+    ),
+    "evaluate": Call(mf.evaluate, {"params": PARAMS, "batches": [BATCH, BATCH]}),
+    "class_scores": Call(mf.class_scores, {"confusion": np.array([[3, 1], [0, 4]])}),
+    "prepare": Call(mf.prepare, {"recipe": RECIPE, "key": mf.key(1), "X": GREY, "Y": Y}),
+    "idx.decode": Call(mf.idx.decode, {"content": mf.idx.encode(GREY)}),
+    "idx.encode": Call(mf.idx.encode, {"array": GREY}),
+}
+
+OTHERS = {
+    "checked": "it takes and returns functions",
+    "load_digits": "it reads a file",
+    "load_idx_dataset": "it reads files",
+    "load_mnist": "it reads files",
+    "load_model": "it reads a file",
+    "load_params": "it reads a file",
+    "save_params": "it writes a file",
+}
+
+
+def public_functions() -> dict[str, Callable[..., Any]]:
+    """Return the functions that the package exports, by name."""
+    return {
+        name: value
+        for name, value in vars(mf).items()
+        if inspect.isfunction(value) and not name.startswith("_")
+    }

@@ -1,0 +1,185 @@
+"""The rules of the house: purity, immutability, what an import costs, what is public."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from calls import CALLS, public_functions
+
+import mnist_fn as mf
+
+PACKAGE = Path(mf.__file__).parent
+
+# The pure rooms; each may import those above it.
+ROOMS = ["hints", "misfits", "contracts", "arrays", "keys", "network", "optimizers", "idx"]
+ROOMS += ["batches", "training", "evaluation", "recipes"]
+LIBRARIES = {"numpy", "jaxtyping", "beartype"}
+PURE_STANDARD = {"abc", "collections", "functools", "gzip", "inspect", "io", "itertools", "math"}
+PURE_STANDARD |= {"reprlib", "types", "typing", "zlib"}
+IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "compile", "__import__", "breakpoint"}
+IMPURE_NUMPY = {"load", "save", "savez", "savez_compressed", "savetxt", "loadtxt", "genfromtxt"}
+IMPURE_NUMPY |= {"fromfile", "tofile", "memmap", "fromregex", "seterr", "setbufsize"}
+PURE_RANDOM = {"Generator", "SeedSequence", "PCG64DXSM"}
+
+
+def impurities(room: str, source: str) -> list[str]:
+    """Return what in a room's source touches the world, or reaches below the room."""
+    above = ROOMS[: ROOMS.index(room)]
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names):
+                modules = [alias.name.split(".")[0] for alias in names]
+                found += [m for m in modules if m not in LIBRARIES | PURE_STANDARD]
+            case ast.ImportFrom(level=0, module=str(module)):
+                if module.split(".")[0] not in LIBRARIES | PURE_STANDARD:
+                    found.append(module)
+            case ast.ImportFrom(level=level, module=module, names=names):
+                modules = [module] if module else [alias.name for alias in names]
+                found += [f"{'.' * level}{m}" for m in modules if level > 1 or m not in above]
+            case ast.Call(func=ast.Name(id=name)) if name in IMPURE_CALLS:
+                found.append(f"{name}()")
+            case ast.Attribute(value=ast.Attribute(attr="random"), attr=name):
+                found += [] if name in PURE_RANDOM else [f"random.{name}"]
+            case ast.Attribute(attr=name) if name in IMPURE_NUMPY:
+                found.append(name)
+            case ast.Global() | ast.Nonlocal():
+                found.append(f"state kept in {', '.join(node.names)}")
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_pure_part_touches_nothing(room: str) -> None:
+    assert impurities(room, (PACKAGE / f"{room}.py").read_text()) == []
+
+
+def test_every_module_is_a_pure_room_or_an_effect() -> None:
+    modules = {path.stem for path in PACKAGE.glob("*.py")}
+    assert modules == set(ROOMS) | {"__init__", "__main__"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import os",
+        "import numpy, time",
+        "from pathlib import Path",
+        "from .effects.datasets import load_mnist",
+        "from .effects import datasets",
+        "from . import recipes",
+        "from .training import train",
+        "from .. import other",
+        "import torch",
+        "open('x')",
+        "print(1)",
+        "np.random.rand(3)",
+        "np.random.default_rng()",
+        "np.load('x')",
+        "def f():\n    global x",
+    ],
+)
+def test_what_is_not_pure_is_found(line: str) -> None:
+    assert impurities("network", line) != []
+
+
+def arrays_in(value: Any) -> Iterator[np.ndarray]:
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from arrays_in(item)
+
+
+def comparable(value: Any) -> Any:
+    """All the bits of a value; functions have none."""
+    match value:
+        case np.ndarray():
+            return value.dtype, value.shape, value.tobytes()
+        case tuple() | list():
+            return tuple(map(comparable, value))
+        case np.random.Generator():
+            return str(value.bit_generator.state)
+        case _:
+            return None if callable(value) else value
+
+
+def copied(value: Any, *, writable: bool) -> Any:
+    if isinstance(value, np.ndarray):
+        copy = value.copy(order="K")
+        copy.setflags(write=writable)
+        return copy
+    if isinstance(value, tuple):
+        items = [copied(item, writable=writable) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    return [copied(item, writable=writable) for item in value] if isinstance(value, list) else value
+
+
+def result_of(name: str, arguments: dict[str, Any]) -> Any:
+    result = CALLS[name].function(**arguments)
+    return list(result) if isinstance(result, Iterator) else result
+
+
+@pytest.mark.parametrize("writable", [False, True])
+@pytest.mark.parametrize("name", CALLS)
+def test_the_same_arguments_give_the_same_bits_and_are_not_changed(
+    name: str, writable: bool
+) -> None:
+    arguments = {k: copied(v, writable=writable) for k, v in CALLS[name].arguments.items()}
+    before = comparable(list(arguments.values()))
+    first = result_of(name, arguments)
+    kept = comparable(first)
+    second = result_of(name, arguments)
+    assert comparable(second) == kept
+    assert comparable(first) == kept
+    assert comparable(list(arguments.values())) == before
+    for array in arrays_in(list(arguments.values())):
+        assert array.flags.writeable == writable
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_results_are_read_only_and_share_nothing_that_is_written_to(name: str) -> None:
+    arguments = {k: copied(v, writable=False) for k, v in CALLS[name].arguments.items()}
+    first, second = result_of(name, arguments), result_of(name, arguments)
+    given = list(arrays_in(list(arguments.values())))
+    for array in arrays_in(first):
+        assert not array.flags.writeable
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+        shared = [other for other in arrays_in(second) if np.shares_memory(array, other)]
+        # What two calls share can only be what both were given.
+        assert all(any(np.shares_memory(s, g) for g in given) for s in shared)
+
+
+def test_an_import_is_light() -> None:
+    heavy = ["matplotlib", "pooch", "requests", "rich", "scipy", "sklearn", "torch", "typer"]
+    program = f"import sys, mnist_fn; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+@pytest.mark.parametrize("name", public_functions())
+def test_every_public_function_is_contracted_annotated_and_documented(name: str) -> None:
+    function = public_functions()[name]
+    if name != "checked":
+        assert hasattr(function, "__wrapped__"), "it is not @checked"
+    signature = inspect.signature(function)
+    assert signature.return_annotation is not inspect.Signature.empty
+    for parameter in signature.parameters.values():
+        assert parameter.annotation is not inspect.Parameter.empty
+    documentation = inspect.getdoc(function) or ""
+    reads_the_users_files = name in {"load_mnist", "load_idx_dataset", "load_model", "load_params"}
+    assert ">>> " in documentation or reads_the_users_files
+
+
+def test_names_are_exported_once_and_on_purpose() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    aliases = [a for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for a in node.names]
+    assert all(alias.name == alias.asname for alias in aliases)
+    names = [alias.name for alias in aliases]
+    assert len(names) == len(set(names))
