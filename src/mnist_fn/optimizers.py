@@ -12,10 +12,12 @@ from typing import Generic, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from .arrays import freeze
-from .contracts import checked
+from .contracts import checked, unchecked
 from .network import Gradients, Params, update
 
 S = TypeVar("S")
+
+_descend = unchecked(update)  # called by functions that have checked the same arrays
 
 Schedule: TypeAlias = Callable[[int], float]
 """From the number of a step, counted from 0, to its learning rate."""
@@ -49,7 +51,6 @@ def constant(learning_rate: float) -> Schedule:
     0.1
     """
 
-    @checked
     def schedule(step: int) -> float:
         return learning_rate
 
@@ -76,7 +77,6 @@ def cosine(learning_rate: float, steps: int) -> Schedule:
     if steps < 1:
         raise ValueError(f"cosine: steps is {steps}, but it must be 1 or more")
 
-    @checked
     def schedule(step: int) -> float:
         return learning_rate * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
 
@@ -102,7 +102,7 @@ def sgd(learning_rate: float | Schedule) -> Optimizer[SgdState]:
 
     @checked
     def step(params: Params, gradients: Gradients, state: SgdState) -> tuple[Params, SgdState]:
-        return update(params, gradients, schedule(state.step)), SgdState(state.step + 1)
+        return _descend(params, gradients, schedule(state.step)), SgdState(state.step + 1)
 
     return Optimizer(init, step)
 
@@ -142,7 +142,7 @@ def momentum(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer[M
         velocity = freeze(
             Gradients(*(mu * v + dp for v, dp in zip(state.velocity, gradients, strict=True)))
         )
-        params = update(params, velocity, schedule(state.step))
+        params = _descend(params, velocity, schedule(state.step))
         return params, MomentumState(state.step + 1, velocity)
 
     return Optimizer(init, step)

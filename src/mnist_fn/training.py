@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from .batches import Batch
-from .contracts import checked
+from .contracts import checked, unchecked
 from .network import ActivationFunction, Params, backward, forward, relu
 from .optimizers import Optimizer
 
@@ -48,13 +48,16 @@ def make_step(optimizer: Optimizer[S], g: ActivationFunction = relu) -> Step[S]:
     >>> loss(after.params, X, Y) < loss(before.params, X, Y)
     True
     """
+    # The contract of the step holds for all that it is made of.
+    forward_, backward_ = unchecked(forward), unchecked(backward)
+    update = unchecked(optimizer.update)
 
+    @checked
     def step(state: TrainState[S], batch: Batch) -> TrainState[S]:
+        params, optimizer_state, epoch = state
         X, Y = batch
-        activations = forward(state.params, X, g)
-        gradients = backward(state.params, activations, X, Y, g)
-        params, optimizer_state = optimizer.update(state.params, gradients, state.optimizer_state)
-        return TrainState(params, optimizer_state, state.epoch)
+        gradients = backward_(params, forward_(params, X, g), X, Y, g)
+        return TrainState(*update(params, gradients, optimizer_state), epoch)
 
     return step
 
