@@ -13,7 +13,7 @@ import itertools
 import json
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import mnist_fn as mf
@@ -30,6 +30,11 @@ def train_and_test(recipe: Recipe, seed: int, dataset: Dataset) -> tuple[float, 
     return mf.evaluate(last.params, batches, recipe.g).accuracy, seconds
 
 
+def deviation(values: Sequence[float]) -> float:
+    """Return the standard deviation of a sample, or 0 for a single value."""
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
 def table(rows: Iterable[tuple[Recipe, Dataset]], seeds: int) -> list[dict[str, object]]:
     """Train, print a row for each recipe, and return all the figures."""
     print("recipe   hidden  epochs  batch   rate  data        accuracy            seconds")
@@ -37,12 +42,12 @@ def table(rows: Iterable[tuple[Recipe, Dataset]], seeds: int) -> list[dict[str, 
     for recipe, dataset in rows:
         runs = [train_and_test(recipe, seed, dataset) for seed in range(seeds)]
         accuracies, seconds = zip(*runs, strict=True)
-        mean, spread = statistics.mean(accuracies), statistics.pstdev(accuracies)
+        mean, spread = statistics.mean(accuracies), deviation(accuracies)
         print(
             f"{recipe.name:<8} {recipe.hidden:>6} {recipe.epochs:>7} "
             f"{recipe.batch_size or 'all':>6} {recipe.learning_rate:>6}  {dataset.name:<10} "
             f"{100 * mean:6.2f} % +- {100 * spread:.2f}   "
-            f"{statistics.mean(seconds):6.1f} +- {statistics.pstdev(seconds):.1f}",
+            f"{statistics.mean(seconds):6.1f} +- {deviation(seconds):.1f}",
             flush=True,
         )
         settings = {name: value for name, value in recipe._asdict().items() if name != "g"}

@@ -155,8 +155,8 @@ def test_permissions_follow_the_umask_and_nothing_else_is_left(tmp_path: Path, u
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (Path.mkdir, "not a file"),
-        (os.mkfifo, "not a file"),
+        (Path.mkdir, "it is a directory"),
+        (os.mkfifo, "it is not a file"),
         (lambda path: path.symlink_to(os.devnull), "not a file"),
         (lambda path: path.symlink_to(path), "symbolic links"),
     ],

@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_su
 from typer.testing import CliRunner
 
 import mnist_fn as mf
-from mnist_fn.effects import cli, datasets
+from mnist_fn.effects import cli, downloads
 from mnist_fn.idx import encode
 
 SMALL = ["--data", "digits", "--hidden", "8", "--epochs", "2"]
@@ -36,10 +36,10 @@ def no_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Mirrors that refuse the connection, and nothing in the cache."""
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "127.0.0.1")
-    monkeypatch.setattr(datasets, "_cache_directory", lambda: tmp_path / "cache")
+    monkeypatch.setattr(downloads, "_cache_directory", lambda: tmp_path / "cache")
     with socket.socket() as bound:  # but not listening
         bound.bind(("127.0.0.1", 0))
-        monkeypatch.setattr(datasets, "MIRRORS", (f"http://127.0.0.1:{bound.getsockname()[1]}/",))
+        monkeypatch.setattr(downloads, "MIRRORS", (f"http://127.0.0.1:{bound.getsockname()[1]}/",))
         yield
 
 
@@ -256,12 +256,16 @@ def test_usage_errors_name_the_option_and_exit_with_2(arguments: list[str], name
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "--data", "nowhere"], "nowhere is not a directory; name one that holds"),
-        (["train", *SMALL, "--output", "no/m.npz"], "make it, or name another --output"),
         (
-            ["train", *SMALL, "--output", "."],
-            ". cannot be written: there is something that is not a file; name a file with --output",
+            ["train", "--data", "MNIST"],
+            "'MNIST' is neither mnist, nor digits, nor a directory with data",
         ),
+        (
+            ["train", *SMALL, "--output", "no/m.npz"],
+            "no/m.npz cannot be written: No such file or directory; name a file in a directory "
+            "that is there and can be written to, with --output",
+        ),
+        (["train", *SMALL, "--output", "."], ". cannot be written: it is a directory; name a file"),
         (["train", *SMALL, "--output", os.devnull], f"{os.devnull} cannot be written"),
         (["train", *SMALL, "--output", "loop"], "loop cannot be written"),
         (["train", "--data", "digits", "--hidden", str(10**12)], "Unable to allocate"),
@@ -271,7 +275,14 @@ def test_usage_errors_name_the_option_and_exit_with_2(arguments: list[str], name
             ["evaluate", "small.npz", "--data", "digits"],
             "small.npz is for images of 64 pixels, but those of digits have 784; name the data set",
         ),
-        (["evaluate", "lost.npz"], "gone is not a directory"),
+        (
+            ["evaluate", "lost.npz"],
+            "lost.npz was trained on the data in gone, which is not there; name where it is now",
+        ),
+        (
+            ["evaluate", "small.npz"],
+            "small.npz does not say what it was trained on; name a data set with --data",
+        ),
     ],
 )
 def test_failures_say_what_is_wrong_before_any_training_and_exit_with_1(
@@ -334,31 +345,89 @@ main()
     assert finished.returncode == 1
     assert finished.stderr == (
         f"mnist-fn: the command line needs {missing}, which is not installed; "
-        "install it with: pip install 'mnist-fn[app]'\n"
+        "install the extra 'app' with: pip install -e '.[app]' in the project's directory\n"
     )
 
 
-def test_an_interrupted_training_keeps_what_was_reached(digits: mf.Dataset, own: Path) -> None:
+def interrupted(own: Path, *options: str, after: str) -> subprocess.CompletedProcess[str]:
+    """Train on a data set, and press Ctrl-C twice once a line starts with ``after``."""
     # A shell may have started these tests in the background, where SIGINT is ignored.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from mnist_fn.__main__ import main; main()"
     )
-    options = ["--data", str(own), "--hidden", "16", "--epochs", "10000", "--batch-size", "300"]
+    arguments = ["train", "--data", str(own), "--epochs", "10000", *options, "--output", "m.npz"]
     with subprocess.Popen(
-        [sys.executable, "-c", code, "train", *options, "--output", "m.npz"],
+        [sys.executable, "-c", code, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as training:
         assert training.stdout
-        assert any(line.startswith("epoch ") for line in training.stdout)
+        assert any(line.startswith(after) for line in training.stdout)
         training.send_signal(signal.SIGINT)
         rest, errors = training.communicate()
-    assert training.returncode == 1
-    assert errors == "mnist-fn: interrupted; what was reached is in m.npz\n"
-    assert "epoch 10000/10000" not in rest
+    return subprocess.CompletedProcess(arguments, training.returncode, rest, errors)
+
+
+def test_an_interrupted_training_keeps_what_was_reached(digits: mf.Dataset, own: Path) -> None:
+    done = interrupted(own, "--hidden", "16", "--batch-size", "300", after="epoch ")
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"mnist-fn: interrupted after epoch \d+ of 10000; what was reached is in m.npz\n",
+        done.stderr,
+    )
+    assert "epoch 10000/10000" not in done.stdout
     assert sorted(os.listdir()) == ["m.npz", "own"]
     reached = mf.load_params("m.npz")
     # Trained, not as it was drawn.
     assert mf.accuracy(reached, mf.scale(digits.X_test), digits.Y_test) > 0.6
+
+
+def test_a_training_interrupted_in_its_first_epoch_leaves_the_old_file(own: Path) -> None:
+    mf.save_params("m.npz", mf.init_params(mf.key(0)))
+    before = Path("m.npz").read_bytes()
+    done = interrupted(own, "--hidden", "3000", "--batch-size", "1", after="recipe ")
+    assert done.returncode == 1
+    words = "mnist-fn: interrupted( in the first epoch)?; nothing was written\n"
+    assert re.fullmatch(words, done.stderr)
+    assert Path("m.npz").read_bytes() == before
+
+
+def test_a_reader_that_goes_away_does_not_cost_the_training() -> None:
+    training = subprocess.Popen(
+        [sys.executable, "-m", "mnist_fn", "train", *SMALL, "--output", "m.npz"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert training.stdout
+    assert training.stderr
+    training.stdout.close()
+    errors = training.stderr.read()
+    training.stderr.close()
+    training.wait()
+    assert b"Traceback" not in errors
+    assert mf.load_params("m.npz").W1.shape == (8, 784)
+
+
+def test_a_place_that_was_named_must_hold_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MNIST_FN_DATA", "nowhere")
+    assert "nowhere is not a directory; name one that holds" in error_of(run("train"))
+    assert not Path("model.npz").exists()
+
+
+def test_more_than_ten_classes_are_refused_before_the_training(digits: mf.Dataset) -> None:
+    Path("letters").mkdir()
+    for part in ("train", "t10k"):
+        Path(f"letters/{part}-images-idx3-ubyte").write_bytes(
+            mf.idx.encode(digits.X_test.T.reshape(-1, 28, 28))
+        )
+        Path(f"letters/{part}-labels-idx1-ubyte").write_bytes(mf.idx.encode(digits.Y_test + 17))
+    message = error_of(run("train", "--data", "letters"))
+    assert "letters has the label 26, but these networks tell ten classes apart, 0 to 9" in message
+
+
+def test_a_learning_rate_that_is_no_number_is_a_usage_error() -> None:
+    result = run("train", *SMALL, "--learning-rate", "inf")
+    assert result.exit_code == 2
+    assert "inf is not a finite number" in result.stderr

@@ -89,7 +89,7 @@ def test_the_message_names_all_there_is_to_know() -> None:
     assert str(caught.value) == (
         "forward: argument `params.b1` does not fit.\n"
         "  got:       float32 array of shape (7, 1)\n"
-        "  expected:  SameFloat[ndarray, 'hidden 1']\n"
+        "  expected:  SameFloat[ndarray, 'hidden 1'], float32 or float64\n"
         "  sizes:     hidden = 3 (from params.W1), pixels = 4 (from params.W1)\n"
         "  precision: float32 (from params.W1)"
     )
@@ -98,9 +98,10 @@ def test_the_message_names_all_there_is_to_know() -> None:
 @pytest.mark.parametrize(
     ("X", "advice"),
     [
-        (np.zeros((5, 4), np.float32), "its transpose fits: pass `X.T`"),
-        (np.zeros(4, np.float32), "it fits as one column: pass `X[:, np.newaxis]`"),
+        (np.zeros((5, 4), np.float32), "its transpose fits: `X.T`"),
+        (np.zeros(4, np.float32), "it fits as one column: `X[:, np.newaxis]`"),
         (np.zeros((4, 5)), "convert it: `X.astype(np.float32)`"),
+        (np.zeros((4, 5), np.uint8), "become floats with `mnist_fn.scale(X)`"),
     ],
 )
 def test_the_message_says_what_to_do(X: np.ndarray, advice: str) -> None:
@@ -223,6 +224,8 @@ def test_floats_are_as_for_static_type_checkers() -> None:
         return x / 2
 
     assert half(1) == half(1.0) == half(np.float64(1)) == 0.5
+    with pytest.raises(TypeCheckError, match=r"convert it: `float\(x\)`"):
+        half(np.float32(1))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # on purpose
     for wrong in ("1", np.float32(1), np.ones(1)):
         with pytest.raises(TypeCheckError, match="expected:  float"):
             half(wrong)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # on purpose

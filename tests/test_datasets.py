@@ -19,7 +19,7 @@ import requests
 
 import mnist_fn as mf
 from mnist_fn import DatasetError, IdxError
-from mnist_fn.effects import datasets
+from mnist_fn.effects import downloads
 from mnist_fn.idx import encode
 
 FILES = [
@@ -325,15 +325,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         )
         for name in FILES
     }
-    monkeypatch.setattr(datasets, "_MNIST", digests)
+    monkeypatch.setattr(downloads, "MNIST", digests)
     directory = tmp_path / "mnist_fn" / "mnist"
-    monkeypatch.setattr(datasets, "_cache_directory", lambda: directory)
+    monkeypatch.setattr(downloads, "_cache_directory", lambda: directory)
     return directory
 
 
 def use(monkeypatch: pytest.MonkeyPatch, *mirrors: Mirror | str) -> None:
     urls = tuple(mirror.url if isinstance(mirror, Mirror) else mirror for mirror in mirrors)
-    monkeypatch.setattr(datasets, "MIRRORS", urls)
+    monkeypatch.setattr(downloads, "MIRRORS", urls)
 
 
 NewMirror = Callable[[Contents], Mirror]
@@ -445,7 +445,7 @@ def test_a_network_that_never_answers_is_not_waited_for(
         raise requests.ConnectionError
 
     monkeypatch.setattr(requests, "head", hang)
-    monkeypatch.setattr(datasets, "_SECONDS_TO_ANSWER", 0.05)
+    monkeypatch.setattr(downloads, "_SECONDS_TO_ANSWER", 0.05)
     use(monkeypatch, "http://first.invalid/", "http://second.invalid/")
     try:  # load_mnist returns while both threads still hang
         with pytest.raises(DatasetError) as refusal:
@@ -472,7 +472,9 @@ def test_without_pooch_it_says_how_to_install_it(
 ) -> None:
     monkeypatch.setenv("MNIST_FN_DATA", "")
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(DatasetError, match=r"pip install 'mnist-fn\[app\]', or set MNIST_FN_DATA"):
+    with pytest.raises(
+        DatasetError, match=r"pip install -e '.\[app\]' in .*, or set MNIST_FN_DATA"
+    ):
         mf.load_mnist()
     assert is_the_small_set(mf.load_idx_dataset(write(tmp_path, PACKED)))
 

@@ -17,8 +17,8 @@ import mnist_fn as mf
 PACKAGE = Path(mf.__file__).parent
 
 # The pure rooms; each may import those above it.
-ROOMS = ["hints", "misfits", "contracts", "arrays", "keys", "network", "optimizers", "idx"]
-ROOMS += ["batches", "training", "evaluation", "recipes"]
+ROOMS = ["hints", "misfits", "contracts", "arrays", "keys", "activation_functions", "network"]
+ROOMS += ["optimizers", "idx", "batches", "training", "evaluation", "recipes"]
 LIBRARIES = {"numpy", "jaxtyping", "beartype"}
 PURE_STANDARD = {"abc", "collections", "functools", "gzip", "inspect", "io", "itertools", "math"}
 PURE_STANDARD |= {"reprlib", "types", "typing", "zlib"}

@@ -77,6 +77,13 @@ def test_the_derivative_of_an_activation_function_is_its_derivative(g: Activatio
     np.testing.assert_allclose(g.derivative(Z, g.function(Z)), slope, rtol=1e-6, atol=1e-10)
 
 
+def test_an_activation_function_that_writes_into_its_argument_is_refused() -> None:
+    in_place = ActivationFunction("in place", lambda Z: np.tanh(Z, out=Z), tanh.derivative)
+    params = mf.init_params(mf.key(0), pixels=5, hidden=4, classes=3)
+    with pytest.raises(ValueError, match="read-only"):
+        mf.forward(params, np.ones((5, 2), np.float32), in_place)
+
+
 def test_the_derivative_of_relu_at_its_kink_is_0() -> None:
     Z = np.array([-1.0, -0.0, 0.0, 5e-324])
     assert relu.derivative(Z, relu.function(Z)).tolist() == [0, 0, 0, 1]

@@ -1,7 +1,21 @@
-"""A two-layer network for the MNIST digits, as pure functions with checked shapes."""
+"""A two-layer network for the MNIST digits, as pure functions with checked shapes.
+
+The network: ``init_params``, ``forward``, ``loss``, ``backward``, ``update``, ``predict``,
+``accuracy``, with ``relu``, ``tanh`` or ``sigmoid``. Training: ``sgd`` and ``momentum`` with
+``constant`` or ``cosine`` schedules, ``init_state``, ``make_step``, ``train``,
+``train_epochs``, or a whole recipe from ``recipes`` with ``prepare``. Data: ``load_mnist``,
+``load_digits``, ``load_idx_dataset``, ``scale``, ``epoch_batches``, ``ordered_batches``,
+``hold_out``. Results: ``evaluate``, ``class_scores``, ``save_params``, ``load_params``.
+Random numbers: ``key``, ``split``, ``fold_in``, ``generator``. Your own functions:
+``checked``.
+"""
 
 from . import idx as idx
 from . import recipes as recipes
+from .activation_functions import ActivationFunction as ActivationFunction
+from .activation_functions import relu as relu
+from .activation_functions import sigmoid as sigmoid
+from .activation_functions import tanh as tanh
 from .arrays import GreyImages as GreyImages
 from .arrays import Images as Images
 from .arrays import Labels as Labels
@@ -32,7 +46,6 @@ from .keys import fold_in as fold_in
 from .keys import generator as generator
 from .keys import key as key
 from .keys import split as split
-from .network import ActivationFunction as ActivationFunction
 from .network import Activations as Activations
 from .network import Gradients as Gradients
 from .network import Params as Params
@@ -42,9 +55,6 @@ from .network import forward as forward
 from .network import init_params as init_params
 from .network import loss as loss
 from .network import predict as predict
-from .network import relu as relu
-from .network import sigmoid as sigmoid
-from .network import tanh as tanh
 from .network import update as update
 from .optimizers import MomentumState as MomentumState
 from .optimizers import Optimizer as Optimizer

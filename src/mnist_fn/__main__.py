@@ -12,8 +12,10 @@ def main() -> None:
             raise
         sys.exit(
             f"mnist-fn: the command line needs {error.name}, which is not installed; "
-            "install it with: pip install 'mnist-fn[app]'"
+            "install the extra 'app' with: pip install -e '.[app]' in the project's directory"
         )
+    except KeyboardInterrupt:
+        sys.exit("mnist-fn: interrupted; nothing was written")
     app()
 
 

@@ -36,7 +36,8 @@ def scale(X: GreyImages, dtype: type[np.float32] | type[np.float64] = np.float32
     [[0.0], [1.0]]
     """
     # Image by image, as they lie in memory.
-    scaled: np.ndarray = np.multiply(X.T, dtype(1 / 255), dtype=dtype)
+    scaled: np.ndarray = X.T.astype(dtype)
+    scaled *= dtype(1 / 255)
     freeze((scaled,))
     return scaled.T
 

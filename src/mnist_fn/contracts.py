@@ -62,7 +62,7 @@ def checked(function: F) -> F:
       got:       float64 array of shape (4, 3)
       expected:  Float[ndarray, 'k m']
       sizes:     n = 2 (from A), k = 3 (from A)
-      advice:    its transpose fits: pass `B.T`
+      advice:    its transpose fits: `B.T`
 
     """
     signature = inspect.signature(function)

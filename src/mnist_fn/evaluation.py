@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from .activation_functions import ActivationFunction, relu
 from .arrays import freeze
 from .batches import Batch
 from .contracts import checked
-from .network import ActivationFunction, Params, loss, predict, relu
+from .network import Params, loss, predict
 
 
 class Evaluation(NamedTuple):

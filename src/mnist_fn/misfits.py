@@ -54,8 +54,12 @@ def _sizes(leaf: Leaf) -> Iterator[tuple[str, int]]:
 
 def _advice(misfit: Leaf, sizes: dict[str, int], precision: Leaf | None) -> str:
     path, hint, value = misfit
+    if isinstance(value, np.generic) and hint in (int, float):
+        return f"convert it: `{hint.__name__}({path})`"
     if not (isinstance(value, np.ndarray) and is_array_hint(hint)):
         return ""
+    if hint.dtype is SameFloat and value.dtype == np.uint8:
+        return f"grey values from 0 to 255 become floats with `mnist_fn.scale({path})`"
     if hint.dtype is SameFloat and value.dtype.kind == "f":
         target = precision.value.dtype if precision else np.dtype("float32")
         if value.dtype != target:
@@ -69,9 +73,9 @@ def _advice(misfit: Leaf, sizes: dict[str, int], precision: Leaf | None) -> str:
         )
 
     if not fits(value.shape) and fits(value.shape[::-1]):
-        return f"its transpose fits: pass `{path}.T`"
+        return f"its transpose fits: `{path}.T`"
     if value.ndim == 1 and fits((*value.shape, 1)):
-        return f"it fits as one column: pass `{path}[:, np.newaxis]`"
+        return f"it fits as one column: `{path}[:, np.newaxis]`"
     return ""
 
 
@@ -83,4 +87,5 @@ def _describe(value: object) -> str:
 
 def _name_of(hint: Any) -> str:
     name = hint.__name__ if isinstance(hint, type) else str(hint)
-    return name.replace("jaxtyping.", "").replace("typing.", "")
+    meaning = ", float32 or float64" if "SameFloat" in name else ""
+    return name.replace("jaxtyping.", "").replace("typing.", "") + meaning

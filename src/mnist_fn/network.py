@@ -3,16 +3,16 @@
     Z1 = W1 X + b1     A1 = g(Z1)     Z2 = W2 A1 + b2     A2 = softmax(Z2)
 
 ``X`` holds one sample per column. All arrays of a call are float32, or all are
-float64. A batch of one column is as good as any. A batch of no columns has
-activations and predictions (none), but no mean: ``loss``, ``backward`` and
-``accuracy`` refuse it.
+float64 (``SameFloat``), and what is returned is read-only (``freeze``). A batch of
+one column is as good as any. A batch of no columns has activations and predictions
+(none), but no mean: ``loss``, ``backward`` and ``accuracy`` refuse it.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from .activation_functions import ActivationFunction, relu
 from .arrays import Images, Labels, freeze
 from .contracts import checked
 from .hints import SameFloat
@@ -44,58 +44,6 @@ class Gradients(NamedTuple):
     db1: SameFloat[np.ndarray, "hidden 1"]
     dW2: SameFloat[np.ndarray, "classes hidden"]
     db2: SameFloat[np.ndarray, "classes 1"]
-
-
-class ActivationFunction(NamedTuple):
-    """A hidden activation function ``g`` beside its derivative.
-
-    ``derivative(Z, A)`` is g'(Z), where ``A`` is ``function(Z)``, which it may use.
-    Both work element by element and keep the precision.
-    """
-
-    name: str
-    function: Callable[[np.ndarray], np.ndarray]
-    derivative: Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-def _relu(Z: np.ndarray) -> np.ndarray:
-    A: np.ndarray = np.maximum(Z, 0)
-    return A
-
-
-def _relu_derivative(Z: np.ndarray, A: np.ndarray) -> np.ndarray:
-    return (Z > 0).astype(Z.dtype)
-
-
-def _tanh(Z: np.ndarray) -> np.ndarray:
-    A: np.ndarray = np.tanh(Z)
-    return A
-
-
-def _tanh_derivative(Z: np.ndarray, A: np.ndarray) -> np.ndarray:
-    derivative: np.ndarray = 1 - A * A
-    return derivative
-
-
-def _sigmoid(Z: np.ndarray) -> np.ndarray:
-    E = np.exp(-np.abs(Z))  # at most 1, so that it cannot overflow
-    A: np.ndarray = np.where(Z >= 0, 1, E) / (1 + E)
-    return A
-
-
-def _sigmoid_derivative(Z: np.ndarray, A: np.ndarray) -> np.ndarray:
-    derivative: np.ndarray = A * (1 - A)
-    return derivative
-
-
-relu: ActivationFunction = ActivationFunction("relu", _relu, _relu_derivative)
-"""max(Z, 0); its derivative at 0 is taken to be 0."""
-
-tanh: ActivationFunction = ActivationFunction("tanh", _tanh, _tanh_derivative)
-"""The hyperbolic tangent."""
-
-sigmoid: ActivationFunction = ActivationFunction("sigmoid", _sigmoid, _sigmoid_derivative)
-"""1 / (1 + exp(-Z))."""
 
 
 @checked
@@ -142,14 +90,22 @@ def init_params(
 def forward(params: Params, X: Images, g: ActivationFunction = relu) -> Activations:
     """Compute ``Z1``, ``A1``, ``Z2`` and the probabilities ``A2`` of each sample.
 
+    Args:
+        params: the weights and biases.
+        X: the images, ``pixels x m``: one per column, grey values from 0 to 1.
+        g: the hidden activation function, ``relu``, ``tanh``, ``sigmoid`` or your own.
+            Whatever is asked of a network must be asked with the same ``g``.
+
     >>> from mnist_fn import key
     >>> A2 = forward(init_params(key(0)), np.zeros((784, 5), np.float32)).A2
     >>> A2.shape, bool(np.allclose(A2.sum(axis=0), 1))
     ((10, 5), True)
+
     """
     W1, b1, W2, b2 = params
     Z1 = W1 @ X
     Z1 += b1
+    freeze((Z1,))
     A1 = g.function(Z1)
     Z2 = W2 @ A1
     Z2 += b2
@@ -160,8 +116,14 @@ def forward(params: Params, X: Images, g: ActivationFunction = relu) -> Activati
 def loss(params: Params, X: Images, Y: Labels, g: ActivationFunction = relu) -> float:
     """Return the mean cross-entropy ``-log A2[Y]`` over the samples, in nats.
 
-    It is computed from ``Z2``, so that a probability too small for its precision
-    still has a logarithm.
+    It is computed from ``Z2``, as ``log(sum(exp(Z2))) - Z2[Y]`` in each column, so that
+    a probability too small for its precision still has a logarithm.
+
+    Args:
+        params: the weights and biases.
+        X: the images, ``pixels x m``.
+        Y: the true class of each image, from 0 on.
+        g: the hidden activation function.
 
     Raises:
         ValueError: there is no sample, or a label is not one of the classes.
@@ -174,11 +136,12 @@ def loss(params: Params, X: Images, Y: Labels, g: ActivationFunction = relu) -> 
     """
     Z2 = forward(params, X, g).Z2
     _check_labels("loss", Y, classes=len(Z2))
+    # log(sum(exp(Z2))) = max + log(sum(exp(Z2 - max))), in which nothing overflows.
     Z2_max = Z2.max(axis=0)
-    log_sum_exp = np.log(np.exp(_below(Z2, Z2_max)).sum(axis=0))
+    log_sum = np.log(np.exp(_minus(Z2, Z2_max)).sum(axis=0))
     Z2_true = Z2[Y, np.arange(len(Y))]
     # In float64, where the distance of two float32 numbers is always finite.
-    return float(np.mean(log_sum_exp + (Z2_max.astype(np.float64) - Z2_true)))
+    return float(np.mean(log_sum + (Z2_max.astype(np.float64) - Z2_true)))
 
 
 @checked
@@ -190,6 +153,22 @@ def backward(
     g: ActivationFunction = relu,
 ) -> Gradients:
     """Compute the derivatives of ``loss`` at ``params`` from the activations there.
+
+    With ``T`` the one-hot labels (1 for the true class of a sample, else 0) and ``*``
+    element by element::
+
+        dZ2 = (A2 - T) / m          dW2 = dZ2 A1.T    db2 = dZ2 summed over the samples
+        dZ1 = W2.T dZ2 * g'(Z1)     dW1 = dZ1 X.T     db1 = dZ1 summed over the samples
+
+    Source: Rumelhart, Hinton and Williams, "Learning representations by
+    back-propagating errors", 1986; softmax and cross-entropy together make dZ2 simple.
+
+    Args:
+        params: where the derivatives are taken.
+        activations: ``forward(params, X, g)``.
+        X: the images, ``pixels x m``.
+        Y: the true class of each image, from 0 on.
+        g: the hidden activation function.
 
     Raises:
         ValueError: there is no sample, or a label is not one of the classes.
@@ -205,7 +184,7 @@ def backward(
     _check_labels("backward", Y, classes=len(A2))
     m = len(Y)
     dZ2 = A2.copy()
-    dZ2[Y, np.arange(m)] -= 1
+    dZ2[Y, np.arange(m)] -= 1  # A2 - T
     dZ2 /= m
     dW2 = dZ2 @ A1.T
     db2 = dZ2.sum(axis=1, keepdims=True)
@@ -220,13 +199,18 @@ def backward(
 def update(params: Params, gradients: Gradients, learning_rate: float) -> Params:
     """Take one step of plain gradient descent: ``W1 - learning_rate * dW1`` and so on.
 
-    >>> from mnist_fn import key
-    >>> params = init_params(key(0))
-    >>> update(params, Gradients(*params), 1.0).W1.any()  # W1 - 1 * W1
-    np.False_
+    >>> ones = [np.ones((1, 1))] * 4
+    >>> update(Params(*ones), Gradients(*ones), learning_rate=0.25).W1
+    array([[0.75]])
     """
     rate = float(learning_rate)  # np.float64 is a float, but would turn float32 into float64
-    return freeze(Params(*(p - rate * dp for p, dp in zip(params, gradients, strict=True))))
+
+    def descend(p: np.ndarray, dp: np.ndarray) -> np.ndarray:
+        moved: np.ndarray = dp * rate
+        np.subtract(p, moved, out=moved)
+        return moved
+
+    return freeze(Params(*map(descend, params, gradients)))
 
 
 @checked
@@ -260,13 +244,14 @@ def accuracy(params: Params, X: Images, Y: Labels, g: ActivationFunction = relu)
 
 
 def _softmax(Z: np.ndarray) -> np.ndarray:
-    E: np.ndarray = np.exp(_below(Z, Z.max(axis=0)))
+    # exp(Z - max) instead of exp(Z): the quotient is the same, and nothing overflows.
+    E: np.ndarray = np.exp(_minus(Z, Z.max(axis=0)))
     E /= E.sum(axis=0)
     return E
 
 
-def _below(Z: np.ndarray, Z_max: np.ndarray) -> np.ndarray:
-    """Return ``Z - Z_max``; a distance past the largest float is -inf, which exp makes 0."""
+def _minus(Z: np.ndarray, Z_max: np.ndarray) -> np.ndarray:
+    # A distance past the largest float is -inf, and exp makes the right 0 of it.
     with np.errstate(over="ignore"):
         distance: np.ndarray = Z - Z_max
     return distance

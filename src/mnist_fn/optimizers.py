@@ -131,6 +131,11 @@ def momentum(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer[M
     schedule = _as_schedule(learning_rate)
     mu = float(decay)  # as in `update`: np.float64 would turn float32 into float64
 
+    def decayed_sum(v: np.ndarray, dp: np.ndarray) -> np.ndarray:
+        total: np.ndarray = v * mu
+        total += dp
+        return total
+
     @checked
     def init(params: Params) -> MomentumState:
         return MomentumState(0, freeze(Gradients(*(np.zeros_like(p) for p in params))))
@@ -139,9 +144,7 @@ def momentum(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer[M
     def step(
         params: Params, gradients: Gradients, state: MomentumState
     ) -> tuple[Params, MomentumState]:
-        velocity = freeze(
-            Gradients(*(mu * v + dp for v, dp in zip(state.velocity, gradients, strict=True)))
-        )
+        velocity = freeze(Gradients(*map(decayed_sum, state.velocity, gradients)))
         params = _descend(params, velocity, schedule(state.step))
         return params, MomentumState(state.step + 1, velocity)
 

@@ -6,11 +6,12 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from .activation_functions import ActivationFunction, relu
 from .arrays import GreyImages, Labels, freeze
 from .batches import Batch, epoch_batches
 from .contracts import checked
 from .keys import Key, generator, split
-from .network import ActivationFunction, Params, init_params, relu
+from .network import Params, init_params
 from .optimizers import Optimizer, constant, cosine, momentum, sgd
 from .training import Step, TrainState, init_state, make_step
 
@@ -40,7 +41,7 @@ quick: Recipe = Recipe(
     schedule="cosine",
     momentum=0.9,
 )
-"""The best accuracy on MNIST within a few seconds on two cores."""
+"""The best accuracy on MNIST in less than five seconds on two cores."""
 
 digits: Recipe = quick._replace(name="digits", epochs=100)
 """``quick`` for the built-in digits, of which there are forty times fewer."""

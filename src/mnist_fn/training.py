@@ -4,9 +4,10 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
+from .activation_functions import ActivationFunction, relu
 from .batches import Batch
 from .contracts import checked, unchecked
-from .network import ActivationFunction, Params, backward, forward, relu
+from .network import Params, backward, forward
 from .optimizers import Optimizer
 
 S = TypeVar("S")
@@ -57,7 +58,8 @@ def make_step(optimizer: Optimizer[S], g: ActivationFunction = relu) -> Step[S]:
         params, optimizer_state, epoch = state
         X, Y = batch
         gradients = backward_(params, forward_(params, X, g), X, Y, g)
-        return TrainState(*update(params, gradients, optimizer_state), epoch)
+        params, optimizer_state = update(params, gradients, optimizer_state)
+        return TrainState(params, optimizer_state, epoch)
 
     return step
 

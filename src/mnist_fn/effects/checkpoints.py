@@ -21,9 +21,10 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from ..activation_functions import ActivationFunction, relu, sigmoid, tanh
 from ..arrays import freeze
 from ..contracts import checked
-from ..network import ActivationFunction, Params, relu, sigmoid, tanh
+from ..network import Params
 
 _FORMAT = 1
 _ACTIVATIONS = {g.name: g for g in (relu, tanh, sigmoid)}
@@ -129,8 +130,11 @@ def load_model(path: str | os.PathLike[str]) -> Model:
 def check_replaceable(path: Path) -> None:
     """Raise an ``OSError`` if there is something that is not a file, such as a device."""
     with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise FileExistsError(errno.EEXIST, "there is something that is not a file")
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, "it is a directory")
+        if not stat.S_ISREG(mode):
+            raise FileExistsError(errno.EEXIST, "it is not a file, but a device or the like")
 
 
 @contextlib.contextmanager

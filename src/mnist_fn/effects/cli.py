@@ -1,27 +1,28 @@
 """The command line: ``mnist-fn train`` and ``mnist-fn evaluate``."""
 
-import contextlib
 import math
 import os
+import signal
+import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..activation_functions import ActivationFunction
 from ..batches import Batch, Dataset, ordered_batches
 from ..evaluation import Evaluation, class_scores, evaluate
 from ..idx import IdxError
 from ..keys import key
-from ..network import ActivationFunction, Params
+from ..network import Params
 from ..recipes import RECIPES, Recipe, Run, prepare
 from ..training import TrainState, train_epochs
-from .checkpoints import ModelError, check_replaceable, load_model, save_params
+from .checkpoints import check_replaceable, load_model, save_params
 from .datasets import DatasetError, load_digits, load_idx_dataset, load_mnist
+from .terminal import CommandError, clear_errors, new_console, percent, progress_bar, say
 
 app: typer.Typer = typer.Typer(
     no_args_is_help=True,
@@ -33,8 +34,10 @@ _MOST_LINES = 20  # of progress: a run of 500 epochs is not 500 lines
 _SAMPLE = 10_000  # training images that the loss and accuracy of an epoch are taken on
 
 
-class CommandError(Exception):
-    """What a user can put right; the text is the whole message."""
+def _finite(number: float | None) -> float | None:
+    if number is not None and not math.isfinite(number):
+        raise typer.BadParameter(f"{number} is not a finite number.")
+    return number
 
 
 def _recipe_name(name: str | None) -> str | None:
@@ -42,6 +45,8 @@ def _recipe_name(name: str | None) -> str | None:
         raise typer.BadParameter(f"{name!r} is not one of {', '.join(RECIPES)}.")
     return name
 
+
+_OWN = "the recipe's own"
 
 _Data = Annotated[
     str | None,
@@ -61,13 +66,21 @@ def train_command(
             show_default=False,
         ),
     ] = None,
-    hidden: Annotated[int | None, typer.Option(min=1, help="The number of hidden units.")] = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="How many times to go through the images.")
+    hidden: Annotated[
+        int | None, typer.Option(min=1, help="The number of hidden units.", show_default=_OWN)
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many times to go through the images.", show_default=_OWN),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images per step.", show_default=_OWN)
+    ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(min=0, help="The learning rate at the start.")
+        float | None,
+        typer.Option(
+            min=0, callback=_finite, help="The learning rate at the start.", show_default=_OWN
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same network.")] = 0,
     output: Annotated[Path, typer.Option(help="The file to write.")] = Path("model.npz"),
@@ -77,8 +90,8 @@ def train_command(
     Without --data it learns MNIST, or the built-in digits where MNIST cannot be had.
     Ctrl-C ends the training and keeps what was reached.
     """
-    console = _console()
-    with _clear_errors():
+    console = new_console()
+    with clear_errors():
         _check_can_write(output)
         dataset = _load(data, console)
         settings = RECIPES[recipe or ("digits" if dataset.name == "digits" else "quick")]
@@ -89,15 +102,21 @@ def train_command(
             learning_rate=settings.learning_rate if learning_rate is None else learning_rate,
         )
         run = prepare(settings, key(seed), dataset.X_train, dataset.Y_train)
-        console.print(_headline(settings, dataset, seed))
+        say(console, _headline(settings, dataset, seed))
         trained = _train(run, settings, dataset, console)
-        save_params(output, trained.params, g=settings.g, trained_on=dataset.name)
+        if trained.interrupted and trained.state.epoch == 0:
+            raise CommandError("interrupted in the first epoch; nothing was written")
+        save_params(output, trained.state.params, g=settings.g, trained_on=dataset.name)
         if trained.interrupted:
-            raise CommandError(f"interrupted; what was reached is in {output}")
-        result = _evaluate(trained.params, dataset.X_test, dataset.Y_test, settings.g)
-        console.print(
-            f"test accuracy {_percent(result.accuracy)} after {trained.seconds:.1f} s of training, "
-            f"saved in {output}"
+            raise CommandError(
+                f"interrupted after epoch {trained.state.epoch} of {run.epochs}; "
+                f"what was reached is in {output}"
+            )
+        result = _evaluate(trained.state.params, dataset.X_test, dataset.Y_test, settings.g)
+        say(
+            console,
+            f"test accuracy {percent(result.accuracy)} after {trained.seconds:.1f} s of training, "
+            f"saved in {output}",
         )
 
 
@@ -110,10 +129,19 @@ def evaluate_command(
 
     Without --data it is the data set that the network was trained on.
     """
-    console = _console()
-    with _clear_errors():
+    console = new_console()
+    with clear_errors():
         params, g, trained_on = load_model(model)
-        dataset = _load(data or trained_on or "mnist", console)
+        if not (data or trained_on):
+            raise CommandError(
+                f"{model} does not say what it was trained on; name a data set with --data"
+            )
+        if not data and trained_on not in ("mnist", "digits") and not Path(trained_on).is_dir():
+            raise CommandError(
+                f"{model} was trained on the data in {trained_on}, which is not there; "
+                "name where it is now with --data"
+            )
+        dataset = _load(data or trained_on, console)
         pixels, expected = len(dataset.X_test), params.W1.shape[1]
         if pixels != expected:
             raise CommandError(
@@ -121,21 +149,16 @@ def evaluate_command(
                 f"{pixels}; name the data set that it was trained on with --data"
             )
         result = _evaluate(params, dataset.X_test, dataset.Y_test, g)
-        console.print(f"data set {dataset.name}, {len(dataset.Y_test):,} test images")
-        console.print(f"test accuracy {_percent(result.accuracy)}, loss {result.loss:.4f}")
-        console.print("\ndigit  precision   recall")
+        say(console, f"data set {dataset.name}, {len(dataset.Y_test):,} test images")
+        say(console, f"test accuracy {percent(result.accuracy)}, loss {result.loss:.4f}")
+        say(console, "\ndigit  precision   recall")
         scores = class_scores(result.confusion)
         for digit, (precision, recall) in enumerate(zip(*scores, strict=True)):
-            console.print(f"{digit:>5}  {_percent(precision):>9}  {_percent(recall):>7}")
-
-
-def _console() -> Console:
-    """Print text as it is: a file may be called ``[red].npz``."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+            say(console, f"{digit:>5}  {percent(precision):>9}  {percent(recall):>7}")
 
 
 class _Trained(NamedTuple):
-    params: Params
+    state: TrainState[Any]
     seconds: float
     interrupted: bool
 
@@ -148,7 +171,7 @@ def _train(run: Run, settings: Recipe, dataset: Dataset, console: Console) -> _T
     reached = run.state
     seconds = 0.0
     # Numbers that overflow are found out by the loss, and reported in words.
-    with _progress(console) as progress, np.errstate(over="ignore", invalid="ignore"):
+    with progress_bar(console) as progress, np.errstate(over="ignore", invalid="ignore"):
         bar = progress.add_task("training", total=run.epochs * steps)
 
         def step(state: TrainState[Any], batch: Batch) -> TrainState[Any]:
@@ -165,9 +188,10 @@ def _train(run: Run, settings: Recipe, dataset: Dataset, console: Console) -> _T
                 if state.epoch % every == 0 or state.epoch == run.epochs:
                     X, Y = dataset.X_train[:, :_SAMPLE], dataset.Y_train[:_SAMPLE]
                     result = _evaluate(state.params, X, Y, settings.g)
-                    console.print(
+                    say(
+                        console,
                         f"epoch {state.epoch:>{len(str(run.epochs))}}/{run.epochs}  "
-                        f"training loss {result.loss:.4f}  accuracy {_percent(result.accuracy)}"
+                        f"training loss {result.loss:.4f}  accuracy {percent(result.accuracy)}",
                     )
                     if not math.isfinite(result.loss):
                         raise CommandError(
@@ -176,20 +200,10 @@ def _train(run: Run, settings: Recipe, dataset: Dataset, console: Console) -> _T
                         )
                 start = time.perf_counter()
         except KeyboardInterrupt:
-            return _Trained(reached.params, seconds, interrupted=True)
-    return _Trained(reached.params, seconds, interrupted=False)
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+            # What was reached is saved now; pressing again must not get in between.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            return _Trained(reached, seconds, interrupted=True)
+    return _Trained(reached, seconds, interrupted=False)
 
 
 def _evaluate(params: Params, X: np.ndarray, Y: np.ndarray, g: ActivationFunction) -> Evaluation:
@@ -199,17 +213,28 @@ def _evaluate(params: Params, X: np.ndarray, Y: np.ndarray, g: ActivationFunctio
 def _load(data: str | None, console: Console) -> Dataset:
     match data:
         case "mnist":
-            return load_mnist()
+            dataset = load_mnist()
         case "digits":
-            return load_digits()
+            dataset = load_digits()
+        case None if os.environ.get("MNIST_FN_DATA"):
+            dataset = load_mnist()  # where to look was said, so that it must be there
         case None:
             try:
-                return load_mnist()
+                dataset = load_mnist()
             except (DatasetError, IdxError, OSError) as error:
-                console.print(f"{error}\nTraining on the built-in digits instead.")
-                return load_digits()
-        case directory:
-            return load_idx_dataset(directory)._replace(name=os.path.abspath(directory))
+                say(console, f"{error}\nTraining on the built-in digits instead.")
+                dataset = load_digits()
+        case directory if Path(directory).is_dir():
+            dataset = load_idx_dataset(directory)._replace(name=os.path.abspath(directory))
+        case other:
+            raise CommandError(f"{other!r} is neither mnist, nor digits, nor a directory with data")
+    label = int(max(dataset.Y_train.max(), dataset.Y_test.max()))
+    if label > 9:
+        raise CommandError(
+            f"{dataset.name} has the label {label}, but these networks tell ten classes apart, "
+            "0 to 9"
+        )
+    return dataset
 
 
 def _headline(settings: Recipe, dataset: Dataset, seed: int) -> str:
@@ -222,35 +247,15 @@ def _headline(settings: Recipe, dataset: Dataset, seed: int) -> str:
     )
 
 
-def _percent(share: float) -> str:
-    return "-" if math.isnan(share) else f"{100 * share:.2f} %"
-
-
 def _check_can_write(path: Path) -> None:
     """Refuse before the training, not after it."""
+    directory = path.absolute().parent
     try:
         check_replaceable(path)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
     except OSError as error:
         raise CommandError(
-            f"{path} cannot be written: {error.strerror}; name a file with --output"
+            f"{path} cannot be written: {error.strerror}; name a file in a directory that is "
+            "there and can be written to, with --output"
         ) from error
-    directory = path.absolute().parent
-    if not directory.is_dir():
-        raise CommandError(f"there is no directory {directory}; make it, or name another --output")
-    if not os.access(directory, os.W_OK):
-        raise CommandError(f"{directory} cannot be written to; name another --output")
-
-
-@contextlib.contextmanager
-def _clear_errors() -> Iterator[None]:
-    try:
-        yield
-    except (CommandError, DatasetError, IdxError, ModelError, OSError, ValueError) as error:
-        typer.echo(f"mnist-fn: {error}", err=True)
-        raise typer.Exit(1) from error
-    except MemoryError as error:
-        typer.echo(f"mnist-fn: there is not enough memory; {error}", err=True)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        typer.echo("mnist-fn: interrupted; nothing was written", err=True)
-        raise typer.Exit(1) from None

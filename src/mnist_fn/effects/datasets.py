@@ -1,20 +1,10 @@
-"""Find, download, verify and read data; the built-in digits.
-
-pooch (https://www.fatiando.org/pooch) downloads: to a temporary file that gets its
-name only once its digest is right. It is imported when there is something to fetch.
-"""
+"""Find, verify and read data sets; the built-in digits."""
 
 import hashlib
 import importlib.resources
 import os
-import queue
 import re
-import sys
-import threading
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,42 +12,14 @@ from .. import idx
 from ..arrays import freeze
 from ..batches import Dataset
 from ..contracts import checked
-
-MIRRORS: tuple[str, ...] = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-)
-
-# SHA-256 of the four files as the mirrors have them, and of what they hold.
-_MNIST = {
-    "train-images-idx3-ubyte.gz": (
-        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    ),
-    "train-labels-idx1-ubyte.gz": (
-        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    ),
-    "t10k-images-idx3-ubyte.gz": (
-        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    ),
-    "t10k-labels-idx1-ubyte.gz": (
-        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    ),
-}
+from . import downloads
+from .downloads import DatasetError as DatasetError
 
 # Such as train-images-idx3-ubyte.gz, t10k-labels.idx1-ubyte, qmnist-test-labels-idx2-int.
 _FILE_NAME = re.compile(
     r"(?P<prefix>|.*-)(?P<part>train|t10k|test)-(?P<kind>images|labels)"
     r"[-.]idx\d-(?:ubyte|int)(?:\.gz)?"
 )
-_SECONDS_TO_ANSWER = 8.0
-
-
-class DatasetError(Exception):
-    """Data that is not there, cannot be had, or is not what it should be."""
 
 
 @checked
@@ -77,11 +39,11 @@ def load_mnist(directory: str | os.PathLike[str] | None = None) -> Dataset:
     """
     where = directory or os.environ.get("MNIST_FN_DATA")
     if where is None or where == "":
-        where = _fetch(_cache_directory(), MIRRORS)
+        where = downloads.cached_mnist()
     dataset = load_idx_dataset(where)
     X_train, Y_train, X_test, Y_test = dataset[1:]
     arrays = (_pictures(X_train), Y_train, _pictures(X_test), Y_test)
-    for (file, (_, digest)), array in zip(_MNIST.items(), arrays, strict=True):
+    for (file, (_, digest)), array in zip(downloads.MNIST.items(), arrays, strict=True):
         if hashlib.sha256(idx.encode(array)).hexdigest() != digest:
             raise DatasetError(
                 f"{Path(where)}: what {file} should hold is not MNIST's; "
@@ -201,103 +163,3 @@ def _samples(
     if images_path.name.startswith("emnist-"):
         images = images.transpose(0, 2, 1)
     return freeze((images.reshape(len(images), -1),))[0].T, labels
-
-
-def _pooch() -> Any:
-    try:
-        import pooch
-    except ModuleNotFoundError as error:
-        raise DatasetError(
-            "MNIST is looked up in the user's cache, and downloaded, with pooch: install it with "
-            "pip install 'mnist-fn[app]', or set MNIST_FN_DATA to a directory with the four files"
-        ) from error
-    return pooch
-
-
-def _cache_directory() -> Path:
-    return Path(_pooch().os_cache("mnist_fn")) / "mnist"
-
-
-def _fetch(directory: Path, mirrors: Sequence[str]) -> Path:
-    """Download what is missing or damaged in a directory, and return the directory."""
-    pooch = _pooch()
-    import requests  # pooch's own client
-
-    def is_good(file: str) -> bool:
-        path = directory / file
-        return path.is_file() and pooch.file_hash(str(path)) == _MNIST[file][0]
-
-    wanted = [file for file in _MNIST if not is_good(file)]
-    reasons = _ask(mirrors) if wanted else {}
-    downloader = pooch.HTTPDownloader(timeout=10, progressbar=sys.stderr.isatty())
-    for file in wanted:
-        for mirror in mirrors:
-            if mirror in reasons:
-                continue
-            try:
-                directory.mkdir(parents=True, exist_ok=True)
-                digest = f"sha256:{_MNIST[file][0]}"
-                pooch.retrieve(mirror + file, digest, file, directory, downloader=downloader)
-                break
-            except (requests.RequestException, ValueError) as error:
-                reasons[mirror] = _reason(error)
-            except OSError as error:
-                raise DatasetError(
-                    f"MNIST cannot be stored in {directory}: {error}; put its four files into "
-                    "a directory of your choice and set MNIST_FN_DATA to it"
-                ) from error
-        else:
-            why = "; ".join(f"{mirror} {reason}" for mirror, reason in reasons.items())
-            raise DatasetError(
-                f"MNIST is not at hand and cannot be downloaded: {why}. "
-                "Put its four files into a directory and set MNIST_FN_DATA to it."
-            )
-    return directory
-
-
-def _ask(mirrors: Sequence[str]) -> dict[str, str]:
-    """Return why mirrors cannot be reached; those that may answer are not in it.
-
-    The time-out of a connection covers neither the look-up of the name nor more than
-    one of its addresses, so each mirror is asked in a thread that can be left behind.
-    """
-    import requests
-
-    answers: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
-
-    def ask(mirror: str) -> None:
-        try:
-            requests.head(mirror, timeout=_SECONDS_TO_ANSWER)
-            answers.put((mirror, ""))
-        except requests.RequestException as error:
-            answers.put((mirror, _reason(error)))
-
-    for mirror in mirrors:
-        threading.Thread(target=ask, args=(mirror,), daemon=True).start()
-    reasons: dict[str, str] = {}
-    deadline = time.monotonic() + _SECONDS_TO_ANSWER
-    while len(reasons) < len(mirrors):
-        try:
-            mirror, reason = answers.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            late = f"does not answer within {_SECONDS_TO_ANSWER:g} seconds"
-            return {mirror: reasons.get(mirror, late) for mirror in mirrors}
-        if not reason:
-            break
-        reasons[mirror] = reason
-    return reasons
-
-
-def _reason(error: Exception) -> str:
-    """Return in a few words what requests and pooch say in several lines."""
-    import requests
-
-    match error:
-        case requests.HTTPError():
-            return f"answers with status {error.response.status_code}"
-        case requests.Timeout():
-            return "does not answer in time"
-        case requests.ConnectionError() | requests.exceptions.ChunkedEncodingError():
-            return "cannot be reached, or breaks off"
-        case _:
-            return f"sends something else ({error})"

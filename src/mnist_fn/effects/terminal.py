@@ -1,0 +1,64 @@
+"""What the command line shows: lines, a progress bar, errors."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..idx import IdxError
+from .checkpoints import ModelError
+from .datasets import DatasetError
+
+
+class CommandError(Exception):
+    """What a user can put right; the text is the whole message."""
+
+
+def new_console() -> Console:
+    """Print text as it is: a file may be called ``[red].npz``."""
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line; a reader that has gone away (``| head``) must not cost the training."""
+    try:
+        console.print(text)
+    except (OSError, SystemExit):
+        console.quiet = True
+
+
+def progress_bar(console: Console) -> Progress:
+    """Return a bar for the steps of a training, which shows on a terminal only."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def percent(share: float) -> str:
+    """Return a share as people read it."""
+    return "-" if math.isnan(share) else f"{100 * share:.2f} %"
+
+
+@contextlib.contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turn what a user can put right into a line on stderr and exit status 1."""
+    try:
+        yield
+    except (CommandError, DatasetError, IdxError, ModelError, OSError, ValueError) as error:
+        typer.echo(f"mnist-fn: {error}", err=True)
+        raise typer.Exit(1) from error
+    except MemoryError as error:
+        typer.echo(f"mnist-fn: there is not enough memory; {error}", err=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        typer.echo("mnist-fn: interrupted; nothing was written", err=True)
+        raise typer.Exit(1) from None
