@@ -7,19 +7,27 @@ of the verdicts, so that a call whose shapes were seen before costs microseconds
 
 import functools
 import inspect
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
 import numpy as np
 from jaxtyping import TypeCheckError, config, jaxtyped
 
-from .hints import Leaf, fits, hints_of, is_plain, is_same_float, leaves
+from .hints import Leaf, first_misfit, hints_of, is_plain, text_of
 from .misfits import misfit_message
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# How many signatures one function remembers before it starts again from none.
+# How many signatures one function remembers before it starts again from none, and how
+# many signatures of results for each of them.
 _MOST_REMEMBERED = 512
+_MOST_RESULTS = 16
+
+# The function inside each contract. Other wrappers copy attributes; this they cannot.
+_BARE: weakref.WeakKeyDictionary[Callable[..., Any], Callable[..., Any]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def checked(function: F) -> F:
@@ -30,6 +38,8 @@ def checked(function: F) -> F:
     in a ``tuple[...]``, ``list[...]`` or ``dict[...]``) and in the result. Arrays
     annotated with ``SameFloat`` must all have one precision. ``float`` accepts an
     ``int``, as for static type checkers. What an array holds is never looked at.
+    What else annotations can say (``Sequence[A]``, dataclasses) is left to beartype.
+    The names are not bound in the body: it runs after the check of its arguments.
 
     A verdict is remembered by the types, dtypes and shapes of the call. Where it
     depends on more than those (``Literal``, ``list[int]``, a shape such as
@@ -38,13 +48,14 @@ def checked(function: F) -> F:
     ``JAXTYPING_DISABLE=1`` (or ``jaxtyping.config``) turns the checks off.
 
     Args:
-        function: any function with annotations. Parameters without one are free,
-            except that the fields of a NamedTuple are checked wherever it stands.
+        function: any function with annotations that is not ``async``. Parameters without
+            one are free, except that the fields of a NamedTuple are checked all the same.
 
     Returns:
         A function with the same signature, ``__wrapped__`` and static type.
 
     Raises:
+        TypeError: it is not a function.
         jaxtyping.TypeCheckError: (by the returned function) a ``TypeError`` that
             names the argument or field, what came, what was expected, and which
             sizes were bound by what.
@@ -65,7 +76,13 @@ def checked(function: F) -> F:
       advice:    its transpose fits: `B.T`
 
     """
+    if not inspect.isfunction(function) or inspect.iscoroutinefunction(function):
+        raise TypeError(
+            f"checked: {text_of(function)} is not a plain function; put @checked directly above "
+            "a def, under @classmethod and the like, and not on an async one"
+        )
     signature = inspect.signature(function)
+    hints = functools.cache(lambda: hints_of(function))
     remembered: dict[tuple[object, ...], set[tuple[object, ...]]] = {}
 
     @functools.wraps(function)
@@ -80,17 +97,19 @@ def checked(function: F) -> F:
             try:
                 bound = signature.bind(*args, **kwargs)
             except TypeError:
-                return function(*args, **kwargs)  # Python's own message is the clearest
-            if _check(function, bound):
-                results = _room_in(remembered).setdefault(given, set())
+                function(*args, **kwargs)  # Python's own message is the clearest
+                raise
+            if _check(function, hints(), bound):
+                results = _room_in(remembered, _MOST_REMEMBERED).setdefault(given, set())
         result = function(*args, **kwargs)
         returned = _signature_of((result,))
         if results is None or returned not in results:
             bound = signature.bind(*args, **kwargs)
-            if _check(function, bound, result) and results is not None:
-                _room_in(results).add(returned)
+            if _check(function, hints(), bound, result) and results is not None:
+                _room_in(results, _MOST_RESULTS).add(returned)
         return result
 
+    _BARE[wrapper] = function
     return cast(F, wrapper)
 
 
@@ -103,14 +122,14 @@ def unchecked(function: F) -> F:
     >>> unchecked(half) is half.__wrapped__
     True
     """
-    return cast(F, inspect.unwrap(function))
+    return cast(F, _BARE.get(function, function))
 
 
 C = TypeVar("C", dict[Any, Any], set[Any])
 
 
-def _room_in(remembered: C) -> C:
-    if len(remembered) >= _MOST_REMEMBERED:
+def _room_in(remembered: C, most: int) -> C:
+    if len(remembered) >= most:
         remembered.clear()
     return remembered
 
@@ -151,32 +170,33 @@ _NO_RESULT = object()
 
 def _check(
     function: Callable[..., Any],
+    hints: Mapping[str, Any],
     bound: inspect.BoundArguments,
     result: object = _NO_RESULT,
 ) -> bool:
     """Check a call in full; return whether the verdict may be remembered."""
-    hints = hints_of(function)
-    parts = [part for leaf in _arguments(bound, hints) for part in leaves(leaf)]
-    arguments = len(parts)
+    leaves = list(_arguments(bound, hints))
     if result is not _NO_RESULT:
-        parts += leaves(Leaf("result", hints.get("return", Any), result))
+        leaves.append(Leaf("result", hints.get("return", Any), result))
+    fitting: list[Leaf] = []
 
-    def first_misfit(*args: object, **kwargs: object) -> int | None:
-        dtypes = []
-        for i, leaf in enumerate(parts):
-            if not fits(leaf.value, leaf.hint):
-                return i
-            if is_same_float(leaf):
-                dtypes.append(leaf.value.dtype.type)
-                if dtypes[0] is not dtypes[-1]:
-                    return i
+    def misfit_in_scope(*args: object, **kwargs: object) -> tuple[Leaf, Leaf] | None:
+        for leaf in leaves:
+            if misfit := first_misfit(leaf, fitting):
+                return leaf, misfit
         return None
 
     # `jaxtyped` opens the scope in which axis names are bound, and reads the
     # signature to know what `n` is in a shape such as "{n}".
-    cast(Any, first_misfit).__signature__ = bound.signature
-    misfit = jaxtyped(first_misfit, typechecker=None)(*bound.args, **bound.kwargs)
-    if misfit is not None:
-        what = "argument" if misfit < arguments else "the returned"
-        raise TypeCheckError(misfit_message(function, what, parts[:misfit], parts[misfit]))
-    return all(is_plain(leaf.hint) for leaf in parts)
+    cast(Any, misfit_in_scope).__signature__ = bound.signature
+    if found := jaxtyped(misfit_in_scope, typechecker=None)(*bound.args, **bound.kwargs):
+        leaf, misfit = found
+        is_result = result is not _NO_RESULT and leaf is leaves[-1]
+        what = "the returned" if is_result else "argument"
+        raise TypeCheckError(misfit_message(function, what, fitting, misfit))
+    # What pretends to be of another class can do so in one call and not in the next.
+    return all(is_plain(leaf.hint) and _is_itself(leaf.value) for leaf in fitting)
+
+
+def _is_itself(value: Any) -> bool:
+    return value.__class__ is type(value)

@@ -1,12 +1,11 @@
 """What a contract says when a value does not fit."""
 
-import reprlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from .hints import Leaf, SameFloat, alternatives, is_array_hint, is_same_float
+from .hints import Leaf, SameFloat, alternatives, is_array_hint, is_same_float, text_of
 
 
 def misfit_message(
@@ -82,7 +81,7 @@ def _advice(misfit: Leaf, sizes: dict[str, int], precision: Leaf | None) -> str:
 def _describe(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype} array of shape {value.shape}"
-    return f"{reprlib.repr(value)} of type {type(value).__qualname__}"
+    return f"{text_of(value)} of type {type(value).__qualname__}"
 
 
 def _name_of(hint: Any) -> str:
