@@ -79,6 +79,23 @@ def test_hold_out_takes_the_last_samples() -> None:
     np.testing.assert_array_equal(np.hstack([dataset.X_train, dataset.X_test]), X)
 
 
+def test_hold_out_does_not_change_with_what_it_was_made_of() -> None:
+    X, Y = numbered(10)
+    dataset = mf.hold_out(X, Y, n=3)
+    X[...] = 0
+    Y[...] = 0
+    assert dataset.Y_test.tolist() == [7, 8, 9]
+    assert dataset.X_test[0].tolist() == [7, 8, 9]
+
+
+def test_epochs_are_counted_from_0() -> None:
+    for batch_size in (2, 99):
+        with pytest.raises(
+            ValueError, match="epoch_batches: epoch is -1, but it must be 0 or more"
+        ):
+            mf.epoch_batches(mf.key(0), -1, *numbered(3), batch_size)
+
+
 @pytest.mark.parametrize("n", [-1, 0, 10, 11])
 def test_hold_out_leaves_samples_on_each_side(n: int) -> None:
     with pytest.raises(ValueError, match=f"hold_out: n is {n}, but of 10 samples"):

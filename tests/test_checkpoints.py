@@ -369,3 +369,23 @@ def test_a_changed_array_gives_a_model_or_a_model_error(
     # The checksum is right, so that what is inside is looked at.
     content = archive({name: changed(npy(PARTS[name]), changes)})
     gives_model_or_model_error(write(tmp_path, content))
+
+
+def test_a_file_is_on_disk_before_it_takes_the_place_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noted_fsync(file: int) -> None:
+        done.append("fsync")
+        fsync(file)
+
+    def noted_replace(path: Path, target: Path) -> Path:
+        done.append("replace")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    mf.save_params(tmp_path / "model.npz", PARAMS)
+    assert done == ["fsync", "replace"]

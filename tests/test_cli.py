@@ -268,6 +268,7 @@ def test_usage_errors_name_the_option_and_exit_with_2(arguments: list[str], name
         (["train", *SMALL, "--output", "."], ". cannot be written: it is a directory; name a file"),
         (["train", *SMALL, "--output", os.devnull], f"{os.devnull} cannot be written"),
         (["train", *SMALL, "--output", "loop"], "loop cannot be written"),
+        (["train", *SMALL, "--output", "dangling"], "dangling cannot be written"),
         (["train", "--data", "digits", "--hidden", str(10**12)], "Unable to allocate"),
         (["evaluate", "no.npz"], "no.npz cannot be read: No such file or directory"),
         (["evaluate", "text.npz"], "text.npz is damaged, or not a model file"),
@@ -290,6 +291,7 @@ def test_failures_say_what_is_wrong_before_any_training_and_exit_with_1(
 ) -> None:
     Path("text.npz").write_text("not a model")
     Path("loop").symlink_to("loop")
+    Path("dangling").symlink_to("no/m.npz")
     mf.save_params("small.npz", mf.init_params(mf.key(0), pixels=64))
     mf.save_params("lost.npz", mf.init_params(mf.key(0), hidden=2), trained_on="gone")
     result = run(*arguments)
@@ -389,7 +391,7 @@ def test_a_training_interrupted_in_its_first_epoch_leaves_the_old_file(own: Path
     before = Path("m.npz").read_bytes()
     done = interrupted(own, "--hidden", "3000", "--batch-size", "1", after="recipe ")
     assert done.returncode == 1
-    words = "mnist-fn: interrupted( in the first epoch)?; nothing was written\n"
+    words = "mnist-fn: interrupted( in the first epoch; nothing was written)?\n"
     assert re.fullmatch(words, done.stderr)
     assert Path("m.npz").read_bytes() == before
 

@@ -11,18 +11,19 @@ import mnist_fn as mf
 PARAMS = mf.init_params(mf.key(0), pixels=6, hidden=5, classes=3)
 
 
-@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 99))
+@pytest.mark.parametrize("g", [mf.relu, mf.tanh, mf.sigmoid], ids=str)
+@given(m=st.integers(1, 60), batch_size=st.integers(1, 60), seed=st.integers(0, 99))
 def test_an_evaluation_is_that_of_the_whole_however_it_is_cut(
-    m: int, batch_size: int, seed: int
+    g: mf.ActivationFunction, m: int, batch_size: int, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
     X = random.integers(0, 256, (6, m), dtype=np.uint8)
     Y = random.integers(0, 3, m)
-    result = mf.evaluate(PARAMS, mf.ordered_batches(X, Y, batch_size))
+    result = mf.evaluate(PARAMS, mf.ordered_batches(X, Y, batch_size), g)
     whole = mf.scale(X)
-    assert result.accuracy == pytest.approx(mf.accuracy(PARAMS, whole, Y))
-    assert result.loss == pytest.approx(mf.loss(PARAMS, whole, Y), rel=1e-5)
-    expected = confusion_matrix(Y, mf.predict(PARAMS, whole), labels=range(3))
+    assert result.accuracy == pytest.approx(mf.accuracy(PARAMS, whole, Y, g))
+    assert result.loss == pytest.approx(mf.loss(PARAMS, whole, Y, g), rel=1e-5)
+    expected = confusion_matrix(Y, mf.predict(PARAMS, whole, g), labels=range(3))
     np.testing.assert_array_equal(result.confusion, expected)
 
 

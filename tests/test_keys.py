@@ -69,3 +69,14 @@ def test_negative_numbers_are_refused(call: object, message: str) -> None:
     assert callable(call)
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_numbers_stay_the_same_from_release_to_release() -> None:
+    key = mf.key(0)
+    assert key.words == (2968811710, 3677149159, 745650761, 2884920346)
+    assert mf.split(key, 1)[0].words == (3799814089, 1093772667, 2629204363, 3988487602)
+    assert mf.fold_in(key, 1).words == (2452488296, 1533957971, 3288908621, 3144653227)
+    assert mf.generator(key).integers(0, 1000, 4).tolist() == [815, 317, 62, 851]
+    Y = np.arange(8)
+    (batch, *_) = mf.epoch_batches(key, 1, np.zeros((1, 8), np.uint8), Y, batch_size=7)
+    assert batch.Y.tolist() == [1, 3, 5, 7, 2, 4, 0]

@@ -84,6 +84,16 @@ def test_an_activation_function_that_writes_into_its_argument_is_refused() -> No
         mf.forward(params, np.ones((5, 2), np.float32), in_place)
 
 
+def test_a_derivative_of_another_shape_is_refused() -> None:
+    summed = ActivationFunction(
+        "summed", tanh.function, lambda Z, A: tanh.derivative(Z, A).sum(axis=1, keepdims=True)
+    )
+    params = mf.init_params(mf.key(0), pixels=5, hidden=4, classes=3)
+    batch = Batch(np.ones((5, 2), np.float32), np.array([0, 2]))
+    with pytest.raises(ValueError, match=r"derivative of summed has the shape \(4, 1\), but must"):
+        gradients_of(params, batch, summed)
+
+
 def test_the_derivative_of_relu_at_its_kink_is_0() -> None:
     Z = np.array([-1.0, -0.0, 0.0, 5e-324])
     assert relu.derivative(Z, relu.function(Z)).tolist() == [0, 0, 0, 1]
@@ -171,6 +181,14 @@ def test_the_loss_is_finite_for_any_finite_float32() -> None:
     most = np.finfo(np.float32).max
     params, X = with_logits(np.array([[most], [-most]], np.float32))
     assert mf.loss(params, X, np.array([1])) == 2 * float(most)
+
+
+def test_a_loss_past_the_largest_float64_is_infinite_without_a_warning() -> None:
+    most = np.finfo(np.float64).max
+    params, X = with_logits(np.array([[most], [-most]]))
+    assert mf.loss(params, X, np.array([1])) == math.inf
+    params, X = with_logits(np.array([[most, most], [0, 0]]))
+    assert mf.loss(params, X, np.array([1, 1])) == pytest.approx(most)
 
 
 @given(st.lists(st.floats(-30, 30), min_size=1, max_size=6), st.floats(-1e3, 1e3))

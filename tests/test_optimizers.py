@@ -34,12 +34,12 @@ def test_sgd_is_update_at_the_rate_of_the_schedule() -> None:
 
 
 def test_momentum_is_the_sum_of_the_decayed_gradients() -> None:
-    decay, rate = 0.7, 0.2
+    decay, rate = 0.7, mf.cosine(0.2, 9)
     sequence = gradient_sequence(5)
     for field, p in enumerate(PARAMS):
         # The gradient of step s acts at each later step t with weight decay^(t - s).
         moved = sum(
-            rate * decay ** (t - s) * sequence[s][field] for t in range(5) for s in range(t + 1)
+            rate(t) * decay ** (t - s) * sequence[s][field] for t in range(5) for s in range(t + 1)
         )
         got = trajectory(mf.momentum(rate, decay))[field]
         np.testing.assert_allclose(got, p - moved, rtol=1e-12)
@@ -106,6 +106,13 @@ def test_the_cosine_is_a_cosine() -> None:
 def test_a_velocity_that_never_decays_is_refused(decay: float) -> None:
     with pytest.raises(ValueError, match=f"momentum: decay is {decay}, but it must be at least 0"):
         mf.momentum(0.1, decay)
+
+
+@pytest.mark.parametrize("rate", [math.nan, math.inf])
+def test_a_learning_rate_that_is_not_finite_is_refused(rate: float) -> None:
+    for make in (mf.constant, mf.sgd, mf.momentum, lambda rate: mf.cosine(rate, 9)):
+        with pytest.raises(ValueError, match=f"learning_rate is {rate}, but it must be finite"):
+            make(rate)
 
 
 def test_a_cosine_over_no_steps_is_refused() -> None:

@@ -111,6 +111,42 @@ def test_the_same_key_gives_the_same_run_and_another_key_another(
     assert final(1) != final(2)
 
 
+def test_weights_and_order_are_drawn_from_different_keys() -> None:
+    X, Y = np.zeros((784, 50), np.uint8), np.arange(50, dtype=np.uint8) % 10
+    run = mf.prepare(recipes.quick, mf.key(0), X, Y)
+    weights, _ = mf.split(mf.key(0))
+    assert bits(run.state.params) == bits(mf.init_params(weights))
+    run = mf.prepare(recipes.quick._replace(batch_size=7), mf.key(0), X, Y)
+    of_weights = mf.epoch_batches(weights, 0, X, Y, 7)
+    assert bits(next(iter(run.batches(0)))) != bits(next(iter(of_weights)))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"hidden": 0}, "prepare: hidden is 0, but it must be 1 or more"),
+        ({"batch_size": 0}, "prepare: batch_size is 0, but it must be 1 or more"),
+        ({"epochs": -1}, "prepare: epochs is -1, but it must be 0 or more"),
+    ],
+)
+@pytest.mark.parametrize("recipe", [recipes.quick, recipes.seed], ids=lambda recipe: recipe.name)
+def test_a_recipe_out_of_range_is_refused(
+    recipe: mf.Recipe, setting: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        mf.prepare(
+            recipe._replace(**setting), mf.key(0), np.zeros((4, 3), np.uint8), np.zeros(3, np.uint8)
+        )
+
+
+def test_a_state_does_not_hang_on_arrays_that_can_be_written_to() -> None:
+    params = mf.Params(*(p.copy() for p in start(mf.sgd(0.1)).params))
+    state = mf.init_state(mf.sgd(0.1), params)
+    before = bits(state)
+    params.W1[...] = 7
+    assert bits(state) == before
+
+
 def test_the_recipe_of_the_seed_starts_as_it_says() -> None:
     X, Y = np.zeros((784, 50), np.uint8), np.zeros(50, np.uint8)
     run = mf.prepare(recipes.seed, mf.key(0), X, Y)

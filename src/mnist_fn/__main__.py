@@ -15,7 +15,7 @@ def main() -> None:
             "install the extra 'app' with: pip install -e '.[app]' in the project's directory"
         )
     except KeyboardInterrupt:
-        sys.exit("mnist-fn: interrupted; nothing was written")
+        sys.exit("mnist-fn: interrupted")
     app()
 
 

@@ -35,3 +35,15 @@ def freeze(arrays: T) -> T:
     for array in arrays:
         array.setflags(write=False)
     return arrays
+
+
+def frozen(array: np.ndarray) -> np.ndarray:
+    """Return a read-only array of the caller's: itself if it is read-only, else a copy.
+
+    >>> frozen(np.zeros(2)).flags.writeable
+    False
+    """
+    if array.flags.writeable:
+        array = array.copy(order="K")
+        array.setflags(write=False)
+    return array

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Integer, UInt8
 
-from .arrays import GreyImages, Images, Labels, freeze
+from .arrays import GreyImages, Images, Labels, freeze, frozen
 from .contracts import checked
 from .keys import Key, fold_in, generator
 
@@ -88,6 +88,8 @@ def epoch_batches(
 
     """
     _check_batch_size(batch_size)
+    if epoch < 0:
+        raise ValueError(f"epoch_batches: epoch is {epoch}, but it must be 0 or more")
     m = len(Y)
     if batch_size >= m:
         return ordered_batches(X, Y, batch_size, dtype)
@@ -128,5 +130,5 @@ def hold_out(X: GreyImages, Y: Labels, n: int = 10_000) -> Dataset:
         raise ValueError(
             f"hold_out: n is {n}, but of {len(Y)} samples it must leave some on each side"
         )
-    parts = X[:, :-n], Y[:-n], X[:, -n:], Y[-n:]
-    return Dataset("validation", *freeze(parts))
+    X, Y = frozen(X), frozen(Y)
+    return Dataset("validation", X[:, :-n], Y[:-n], X[:, -n:], Y[-n:])

@@ -64,7 +64,7 @@ def decode(content: bytes, name: str = "IDX data") -> Shaped[np.ndarray, "..."]:
     if not content.startswith(_GZIP_MAGIC):
         return _decode(io.BytesIO(content), name)
     try:
-        with gzip.open(io.BytesIO(content)) as stream:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
             return _decode(stream, name)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise IdxError(

@@ -117,7 +117,8 @@ def loss(params: Params, X: Images, Y: Labels, g: ActivationFunction = relu) -> 
     """Return the mean cross-entropy ``-log A2[Y]`` over the samples, in nats.
 
     It is computed from ``Z2``, as ``log(sum(exp(Z2))) - Z2[Y]`` in each column, so that
-    a probability too small for its precision still has a logarithm.
+    a probability too small for its precision still has a logarithm. It is finite for
+    any finite float32 logits, and infinite where float64 cannot hold it.
 
     Args:
         params: the weights and biases.
@@ -141,7 +142,9 @@ def loss(params: Params, X: Images, Y: Labels, g: ActivationFunction = relu) -> 
     log_sum = np.log(np.exp(_minus(Z2, Z2_max)).sum(axis=0))
     Z2_true = Z2[Y, np.arange(len(Y))]
     # In float64, where the distance of two float32 numbers is always finite.
-    return float(np.mean(log_sum + (Z2_max.astype(np.float64) - Z2_true)))
+    with np.errstate(over="ignore"):
+        losses = log_sum + (Z2_max.astype(np.float64) - Z2_true)
+    return float((losses / len(Y)).sum())
 
 
 @checked
@@ -171,7 +174,8 @@ def backward(
         g: the hidden activation function.
 
     Raises:
-        ValueError: there is no sample, or a label is not one of the classes.
+        ValueError: there is no sample, a label is not one of the classes, or the
+            derivative of ``g`` has another shape than ``Z1``.
 
     >>> from mnist_fn import key
     >>> params = init_params(key(0), hidden=16)
@@ -189,7 +193,13 @@ def backward(
     dW2 = dZ2 @ A1.T
     db2 = dZ2.sum(axis=1, keepdims=True)
     dZ1 = params.W2.T @ dZ2
-    dZ1 *= g.derivative(Z1, A1)
+    slope = g.derivative(Z1, A1)
+    if slope.shape != Z1.shape:
+        raise ValueError(
+            f"backward: the derivative of {g.name} has the shape {slope.shape}, "
+            f"but must have that of Z1, {Z1.shape}"
+        )
+    dZ1 *= slope
     dW1 = dZ1 @ X.T
     db1 = dZ1.sum(axis=1, keepdims=True)
     return freeze(Gradients(dW1, db1, dW2, db2))

@@ -47,9 +47,14 @@ class MomentumState(NamedTuple):
 def constant(learning_rate: float) -> Schedule:
     """Return the schedule that is ``learning_rate`` at every step.
 
+    Raises:
+        ValueError: ``learning_rate`` is not finite.
+
     >>> constant(0.1)(1000)
     0.1
+
     """
+    _check_finite("constant", learning_rate)
 
     def schedule(step: int) -> float:
         return learning_rate
@@ -67,13 +72,14 @@ def cosine(learning_rate: float, steps: int) -> Schedule:
     Restarts", 2017, equation 5, without restarts.
 
     Raises:
-        ValueError: ``steps`` is less than 1.
+        ValueError: ``steps`` is less than 1, or ``learning_rate`` is not finite.
 
     >>> schedule = cosine(0.1, steps=4)
     >>> [round(schedule(step), 4) for step in range(6)]
     [0.1, 0.0854, 0.05, 0.0146, 0.0, 0.0]
 
     """
+    _check_finite("cosine", learning_rate)
     if steps < 1:
         raise ValueError(f"cosine: steps is {steps}, but it must be 1 or more")
 
@@ -101,10 +107,10 @@ def sgd(learning_rate: float | Schedule) -> Optimizer[SgdState]:
         return SgdState(step=0)
 
     @checked
-    def step(params: Params, gradients: Gradients, state: SgdState) -> tuple[Params, SgdState]:
+    def descend(params: Params, gradients: Gradients, state: SgdState) -> tuple[Params, SgdState]:
         return _descend(params, gradients, schedule(state.step)), SgdState(state.step + 1)
 
-    return Optimizer(init, step)
+    return Optimizer(init, descend)
 
 
 @checked
@@ -141,15 +147,20 @@ def momentum(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer[M
         return MomentumState(0, freeze(Gradients(*(np.zeros_like(p) for p in params))))
 
     @checked
-    def step(
+    def descend(
         params: Params, gradients: Gradients, state: MomentumState
     ) -> tuple[Params, MomentumState]:
         velocity = freeze(Gradients(*map(decayed_sum, state.velocity, gradients)))
         params = _descend(params, velocity, schedule(state.step))
         return params, MomentumState(state.step + 1, velocity)
 
-    return Optimizer(init, step)
+    return Optimizer(init, descend)
 
 
 def _as_schedule(learning_rate: float | Schedule) -> Schedule:
     return learning_rate if callable(learning_rate) else constant(learning_rate)
+
+
+def _check_finite(name: str, learning_rate: float) -> None:
+    if not math.isfinite(learning_rate):
+        raise ValueError(f"{name}: learning_rate is {learning_rate}, but it must be finite")

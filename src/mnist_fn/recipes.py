@@ -76,7 +76,7 @@ def prepare(recipe: Recipe, key: Key, X: GreyImages, Y: Labels, classes: int = 1
     The same recipe, key and data give the same bits.
 
     Raises:
-        ValueError: a setting of the recipe is out of its range.
+        ValueError: a number of the recipe is out of its range.
 
     >>> from mnist_fn import key, train_epochs
     >>> X, Y = np.zeros((784, 20), np.uint8), np.zeros(20, np.uint8)
@@ -85,6 +85,10 @@ def prepare(recipe: Recipe, key: Key, X: GreyImages, Y: Labels, classes: int = 1
     [1, 2]
 
     """
+    for name, least in (("hidden", 1), ("epochs", 0), ("batch_size", 1)):
+        number = getattr(recipe, name)
+        if number is not None and number < least:
+            raise ValueError(f"prepare: {name} is {number}, but it must be {least} or more")
     params_key, order_key = split(key)
     pixels, m = X.shape
     batch_size = max(m, 1) if recipe.batch_size is None else recipe.batch_size

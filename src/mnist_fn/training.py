@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from .activation_functions import ActivationFunction, relu
+from .arrays import frozen
 from .batches import Batch
 from .contracts import checked, unchecked
 from .network import Params, backward, forward
@@ -33,6 +34,7 @@ def init_state(optimizer: Optimizer[S], params: Params) -> TrainState[S]:
     >>> init_state(sgd(0.1), init_params(key(0))).epoch
     0
     """
+    params = Params(*map(frozen, params))
     return TrainState(params, optimizer.init(params), epoch=0)
 
 

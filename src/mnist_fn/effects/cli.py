@@ -167,7 +167,7 @@ def _train(run: Run, settings: Recipe, dataset: Dataset, console: Console) -> _T
     """Consume the stream of epochs, and show how it goes."""
     m = len(dataset.Y_train)
     steps = math.ceil(m / (settings.batch_size or m))
-    every = math.ceil(run.epochs / _MOST_LINES)
+    every = -(-run.epochs // _MOST_LINES)
     reached = run.state
     seconds = 0.0
     # Numbers that overflow are found out by the loss, and reported in words.
@@ -249,10 +249,9 @@ def _headline(settings: Recipe, dataset: Dataset, seed: int) -> str:
 
 def _check_can_write(path: Path) -> None:
     """Refuse before the training, not after it."""
-    directory = path.absolute().parent
     try:
         check_replaceable(path)
-        with tempfile.TemporaryFile(dir=directory):
+        with tempfile.TemporaryFile(dir=path.resolve().parent):
             pass
     except OSError as error:
         raise CommandError(

@@ -22,6 +22,9 @@ _FILE_NAME = re.compile(
 )
 
 
+_PARTS = [(part, kind) for part in ("train", "test") for kind in ("images", "labels")]
+
+
 @checked
 def load_mnist(directory: str | os.PathLike[str] | None = None) -> Dataset:
     """Return the MNIST digits: 60,000 images to train with and 10,000 to test on.
@@ -37,20 +40,22 @@ def load_mnist(directory: str | os.PathLike[str] | None = None) -> Dataset:
         IdxError: a file is damaged.
 
     """
-    where = directory or os.environ.get("MNIST_FN_DATA")
-    if where is None or where == "":
-        where = downloads.cached_mnist()
-    dataset = load_idx_dataset(where)
+    where = directory if directory is not None else os.environ.get("MNIST_FN_DATA")
+    if where:
+        files = _find(Path(where))
+    else:  # what was verified in the cache, whatever else may lie there
+        files = dict(zip(_PARTS, downloads.cached_mnist(), strict=True))
+    dataset = _read(files, "mnist")
     X_train, Y_train, X_test, Y_test = dataset[1:]
     arrays = (_pictures(X_train), Y_train, _pictures(X_test), Y_test)
     for (file, (_, digest)), array in zip(downloads.MNIST.items(), arrays, strict=True):
         if hashlib.sha256(idx.encode(array)).hexdigest() != digest:
             raise DatasetError(
-                f"{Path(where)}: what {file} should hold is not MNIST's; "
+                f"{where}: what {file} should hold is not MNIST's; "
                 "read another data set of the same format with load_idx_dataset(directory), "
                 "or --data DIRECTORY"
             )
-    return dataset._replace(name="mnist")
+    return dataset
 
 
 def _pictures(X: np.ndarray) -> np.ndarray:
@@ -71,16 +76,7 @@ def load_idx_dataset(directory: str | os.PathLike[str]) -> Dataset:
         IdxError: a file is damaged.
 
     """
-    files = _find(Path(directory))
-    arrays = {key: idx.decode(path.read_bytes(), str(path)) for key, path in files.items()}
-    X_train, Y_train = _samples("train", files, arrays)
-    X_test, Y_test = _samples("test", files, arrays)
-    if len(X_train) != len(X_test):
-        raise DatasetError(
-            f"{directory}: the training images have {len(X_train)} pixels and the test images "
-            f"{len(X_test)}; they must come from one data set"
-        )
-    return Dataset(str(directory), X_train, Y_train, X_test, Y_test)
+    return _read(_find(Path(directory)), str(directory))
 
 
 @checked
@@ -114,27 +110,40 @@ def _find(directory: Path) -> dict[tuple[str, str], Path]:
     if not directory.is_dir():
         raise DatasetError(f"{directory} is not a directory; name one that holds the IDX files")
     found: dict[str, dict[tuple[str, str], Path]] = {}
-    # In this order a plain file comes before a compressed one, and is taken.
-    for path in sorted(directory.iterdir()):
+    # A plain file comes before a compressed one, and is taken.
+    for path in sorted(directory.iterdir(), key=lambda path: (path.suffix == ".gz", path.name)):
         if (match := _FILE_NAME.fullmatch(path.name)) and path.is_file():
             part = "train" if match["part"] == "train" else "test"
             found.setdefault(match["prefix"], {}).setdefault((part, match["kind"]), path)
-    wanted = [(part, kind) for part in ("train", "test") for kind in ("images", "labels")]
-    complete = [files for files in found.values() if len(files) == len(wanted)]
+    complete = {prefix: files for prefix, files in found.items() if len(files) == len(_PARTS)}
     if len(complete) > 1:
-        prefixes = ", ".join(f"{prefix}*" for prefix in sorted(found))
+        prefixes = ", ".join(f"{prefix}*" for prefix in sorted(complete))
         raise DatasetError(
             f"{directory} holds several data sets ({prefixes}); give each its own directory"
         )
     if not complete:
         there = max(found.values(), key=len, default={})
-        missing = ", ".join(f"{part} {kind}" for part, kind in wanted if (part, kind) not in there)
+        missing = ", ".join(f"{part} {kind}" for part, kind in _PARTS if (part, kind) not in there)
         raise DatasetError(
             f"{directory} lacks the {missing}; it must hold train-images-idx3-ubyte, "
             "train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, "
             "each with or without .gz"
         )
-    return complete[0]
+    (files,) = complete.values()
+    return files
+
+
+def _read(files: dict[tuple[str, str], Path], name: str) -> Dataset:
+    arrays = {part: idx.decode(path.read_bytes(), str(path)) for part, path in files.items()}
+    shapes = {part: arrays[part, "images"].shape[1:] for part in ("train", "test")}
+    X_train, Y_train = _samples("train", files, arrays)
+    X_test, Y_test = _samples("test", files, arrays)
+    if shapes["train"] != shapes["test"]:
+        raise DatasetError(
+            f"{name}: the training images have {shapes['train']} pixels and the test images "
+            f"{shapes['test']}; they must come from one data set"
+        )
+    return Dataset(name, X_train, Y_train, X_test, Y_test)
 
 
 def _samples(
@@ -154,6 +163,10 @@ def _samples(
         raise DatasetError(
             f"{labels_path}: the labels are a {labels.dtype} array of shape {labels.shape}, "
             "but they must be whole numbers, one for each image"
+        )
+    if labels.size and labels.min() < 0:
+        raise DatasetError(
+            f"{labels_path} holds the label {labels.min()}, but classes are counted from 0"
         )
     if len(images) != len(labels):
         raise DatasetError(

@@ -60,8 +60,8 @@ def _cache_directory() -> Path:
     return Path(_pooch().os_cache("mnist_fn")) / "mnist"
 
 
-def cached_mnist() -> Path:
-    """Return the cache directory, once what is missing or damaged in it is downloaded.
+def cached_mnist() -> list[Path]:
+    """Return the files of ``MNIST`` in the cache; what is missing or damaged is downloaded.
 
     Raises:
         DatasetError: pooch is not installed, no mirror has the files, or the directory
@@ -77,10 +77,10 @@ def cached_mnist() -> Path:
         return path.is_file() and pooch.file_hash(str(path)) == MNIST[file][0]
 
     wanted = [file for file in MNIST if not is_good(file)]
-    reasons = _ask(MIRRORS) if wanted else {}
+    mirrors, reasons = _ask(MIRRORS) if wanted else ([], {})
     downloader = pooch.HTTPDownloader(timeout=10, progressbar=sys.stderr.isatty())
     for file in wanted:
-        for mirror in MIRRORS:
+        for mirror in mirrors:
             if mirror in reasons:
                 continue
             try:
@@ -101,11 +101,11 @@ def cached_mnist() -> Path:
                 f"MNIST is not at hand and cannot be downloaded: {why}. "
                 "Put its four files into a directory and set MNIST_FN_DATA to it."
             )
-    return directory
+    return [directory / file for file in MNIST]
 
 
-def _ask(mirrors: Sequence[str]) -> dict[str, str]:
-    """Return why mirrors cannot be reached; those that may answer are not in it.
+def _ask(mirrors: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Return the mirrors, the first to answer first, and why some of them cannot be reached.
 
     The time-out of a connection covers neither the look-up of the name nor more than
     one of its addresses, so each mirror is asked in a thread that can be left behind.
@@ -130,11 +130,11 @@ def _ask(mirrors: Sequence[str]) -> dict[str, str]:
             mirror, reason = answers.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             late = f"does not answer within {_SECONDS_TO_ANSWER:g} seconds"
-            return {mirror: reasons.get(mirror, late) for mirror in mirrors}
+            return list(mirrors), {mirror: reasons.get(mirror, late) for mirror in mirrors}
         if not reason:
-            break
+            return sorted(mirrors, key=lambda other: other != mirror), reasons
         reasons[mirror] = reason
-    return reasons
+    return list(mirrors), reasons
 
 
 def _reason(error: Exception) -> str:

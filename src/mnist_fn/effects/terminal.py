@@ -60,5 +60,5 @@ def clear_errors() -> Iterator[None]:
         typer.echo(f"mnist-fn: there is not enough memory; {error}", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
-        typer.echo("mnist-fn: interrupted; nothing was written", err=True)
+        typer.echo("mnist-fn: interrupted", err=True)
         raise typer.Exit(1) from None
