@@ -21,6 +21,7 @@ from beartype import beartype
 from jaxtyping import config, jaxtyped
 
 import mnist_fn as mf
+from mnist_fn.contracts import unchecked
 
 
 def microseconds(call: Callable[[], object], repeat: int) -> float:
@@ -41,12 +42,12 @@ def compare(rounds: int, repeat: int) -> None:
     """Print what each kind of call costs."""
     params = mf.init_params(mf.key(0), pixels=2, hidden=2, classes=2)
     X = np.ones((2, 1), np.float32)
-    unchecked = mf.forward.__wrapped__  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]  # functools.wraps
-    plain = jaxtyped(unchecked, typechecker=beartype)
+    bare = unchecked(mf.forward)
+    plain = jaxtyped(bare, typechecker=beartype)
     # More shapes than a function remembers, so that each is new when its turn comes.
     new = itertools.cycle([np.ones((2, m), np.float32) for m in range(1, 1001)])
     calls: dict[str, tuple[Callable[[], object], int]] = {
-        "unchecked": (lambda: unchecked(params, X), repeat),
+        "unchecked": (lambda: bare(params, X), repeat),
         "remembered": (lambda: mf.forward(params, X), repeat),
         "first call": (lambda: mf.forward(params, next(new)), repeat // 10),
         "plain jaxtyped": (lambda: plain(params, X), repeat // 10),
