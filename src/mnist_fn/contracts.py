@@ -139,8 +139,9 @@ def _signature_of(values: Iterable[Any]) -> tuple[object, ...]:
     signature: list[object] = []
     for value in values:
         kind = type(value)
-        if kind is np.ndarray:
-            signature += value.shape, value.dtype
+        if kind is np.ndarray:  # by far the most frequent, and the fastest so
+            signature.append(value.shape)
+            signature.append(value.dtype)
         elif isinstance(value, tuple):
             signature += kind, _signature_of(value)
         elif isinstance(value, np.ndarray):

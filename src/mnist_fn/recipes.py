@@ -41,7 +41,7 @@ quick: Recipe = Recipe(
     schedule="cosine",
     momentum=0.9,
 )
-"""The best accuracy on MNIST in less than five seconds on two cores."""
+"""The best accuracy on MNIST within a few seconds on two cores."""
 
 digits: Recipe = quick._replace(name="digits", epochs=100)
 """``quick`` for the built-in digits, of which there are forty times fewer."""
