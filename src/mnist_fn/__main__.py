@@ -6,6 +6,9 @@ import sys
 def main() -> None:
     """Run the command line."""
     try:
+        from .effects.blas import restart_with_better_kernel
+
+        restart_with_better_kernel(sys.argv[1:])
         from .effects.cli import app
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("mnist_fn"):

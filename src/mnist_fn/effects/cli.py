@@ -1,4 +1,4 @@
-"""The command line: ``mnist-fn train`` and ``mnist-fn evaluate``."""
+"""The command line: ``mnist-fn train``, ``evaluate`` and ``doctor``."""
 
 import math
 import os
@@ -20,6 +20,7 @@ from ..keys import key
 from ..network import Params
 from ..recipes import RECIPES, Recipe, Run, prepare
 from ..training import TrainState, train_epochs
+from . import blas
 from .checkpoints import check_replaceable, load_model, save_params
 from .datasets import DatasetError, load_digits, load_idx_dataset, load_mnist
 from .terminal import CommandError, clear_errors, new_console, percent, progress_bar, say
@@ -155,6 +156,15 @@ def evaluate_command(
         scores = class_scores(result.confusion)
         for digit, (precision, recall) in enumerate(zip(*scores, strict=True)):
             say(console, f"{digit:>5}  {percent(precision):>9}  {percent(recall):>7}")
+
+
+@app.command("doctor")
+def doctor_command() -> None:
+    """Tell which matrix library NumPy runs on, how fast, and whether it could be faster."""
+    console = new_console()
+    with clear_errors():
+        for line in blas.report():
+            say(console, line)
 
 
 class _Trained(NamedTuple):
