@@ -312,6 +312,14 @@ def claims_a_gigabyte() -> bytes:
     return bytes(content)
 
 
+def test_parts_cannot_lie_over_each_other(tmp_path: Path) -> None:
+    content = bytearray(archive({}))
+    size, place = 3 * len(content) // 4, -1
+    while (place := content.find(b"PK\1\2", place + 1)) >= 0:
+        struct.pack_into("<II", content, place + 20, size, size)
+    assert f"b1 cannot be {size} bytes long" in refusal_of(write(tmp_path, bytes(content)))
+
+
 @pytest.mark.parametrize("content", [REFUSED["2^40"].content, claims_a_gigabyte()])
 def test_sizes_that_a_file_only_claims_take_no_memory(tmp_path: Path, content: bytes) -> None:
     path = write(tmp_path, content)

@@ -108,8 +108,8 @@ def load_params(path: str | os.PathLike[str]) -> Params:
 def load_model(path: str | os.PathLike[str]) -> Model:
     """Return what a model file holds.
 
-    All of it is checked, and no more memory is taken than the file is long. Nothing
-    is unpickled.
+    All of it is checked, and the memory that it takes is a few times the file's length
+    at most. Nothing is unpickled.
 
     Raises:
         ModelError: with the file, and the array that does not fit.
@@ -154,7 +154,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def _arrays(archive: zipfile.ZipFile, most_bytes: int) -> dict[str, np.ndarray]:
-    """Return the arrays of the archive, which all together take no more than it."""
+    """Return the arrays of the archive, which all together must be no longer than it."""
     infos = archive.infolist()
     names = [info.filename.removesuffix(".npy") for info in infos]
     for name, info in zip(names, infos, strict=True):
@@ -162,7 +162,8 @@ def _arrays(archive: zipfile.ZipFile, most_bytes: int) -> dict[str, np.ndarray]:
             raise ValueError(f"{info.filename!r} is not a part that a model file has, or has once")
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise ValueError(f"{name} is compressed or encrypted")
-        if not info.file_size == info.compress_size <= most_bytes:
+        most_bytes -= info.file_size
+        if info.file_size != info.compress_size or most_bytes < 0:
             raise ValueError(f"{name} cannot be {info.file_size} bytes long")
     return {name: _read(name, archive.read(info)) for name, info in zip(names, infos, strict=True)}
 

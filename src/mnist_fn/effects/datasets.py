@@ -30,7 +30,7 @@ def load_mnist(directory: str | os.PathLike[str] | None = None) -> Dataset:
     """Return the MNIST digits: 60,000 images to train with and 10,000 to test on.
 
     The four files are looked for in ``directory``, else in ``$MNIST_FN_DATA``, else in
-    the user's cache directory, and else downloaded into that (11 MB).
+    the user's cache directory, and else downloaded into that (11.6 MB).
 
     Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to
     document recognition", 1998.
@@ -59,6 +59,7 @@ def load_mnist(directory: str | os.PathLike[str] | None = None) -> Dataset:
 
 
 def _pictures(X: np.ndarray) -> np.ndarray:
+    """Return what MNIST's files hold; images of another size are not MNIST's in any shape."""
     return X.T.reshape(-1, 28, 28) if len(X) == 28 * 28 else X.T
 
 
