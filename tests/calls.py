@@ -54,6 +54,7 @@ CALLS: dict[str, Call] = {
         {"params": PARAMS, "gradients": GRADIENTS, "state": STATE.optimizer_state},
     ),
     "scale": Call(mf.scale, {"X": GREY}),
+    "live_pixels": Call(mf.live_pixels, {"X": GREY}),
     "ordered_batches": Call(mf.ordered_batches, {"X": GREY, "Y": Y, "batch_size": 3}),
     "epoch_batches": Call(
         mf.epoch_batches, {"key": mf.key(1), "epoch": 2, "X": GREY, "Y": Y, "batch_size": 3}
@@ -66,6 +67,16 @@ CALLS: dict[str, Call] = {
     "train_epochs": Call(
         mf.train_epochs,
         {"step": STEP, "state": STATE, "batches": lambda epoch: [BATCH], "epochs": 2},
+    ),
+    "train_epochs.pixels": Call(
+        mf.train_epochs,
+        {
+            "step": STEP,
+            "state": STATE,
+            "batches": lambda epoch: [mf.Batch(X[[0, 2, 5]], Y)],
+            "epochs": 2,
+            "pixels": np.array([0, 2, 5]),
+        },
     ),
     "evaluate": Call(mf.evaluate, {"params": PARAMS, "batches": [BATCH, BATCH]}),
     "class_scores": Call(mf.class_scores, {"confusion": np.array([[3, 1], [0, 4]])}),

@@ -107,3 +107,20 @@ def test_batches_of_none_are_refused() -> None:
         mf.ordered_batches(*numbered(3), 0)
     with pytest.raises(ValueError, match="batch_size is 0, but it must be 1 or more"):
         mf.epoch_batches(mf.key(0), 0, *numbered(3), 0)
+
+
+@given(st.integers(0, 40), st.integers(0, 2**32))
+def test_live_pixels_are_all_that_are_ever_set_and_fill_up_rows_of_16(n: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    X = np.zeros((40, 7), np.uint8)
+    set_somewhere = random.permutation(40)[:n]
+    X[set_somewhere, random.integers(0, 7, n)] = random.integers(1, 256, n)
+    live = mf.live_pixels(X)
+    assert set(set_somewhere) <= set(live)
+    assert (np.diff(live) > 0).all()
+    assert len(live) == min(-(-n // 16) * 16, 40)
+
+
+def test_mnist_has_67_pixels_that_are_never_set(mnist: mf.Dataset) -> None:
+    assert np.count_nonzero(~mnist.X_train.any(axis=1)) == 67
+    assert len(mf.live_pixels(mnist.X_train)) == 720

@@ -1,11 +1,12 @@
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 
 import mnist_fn as mf
 from mnist_fn import Batch, TrainState, recipes
@@ -22,6 +23,14 @@ def some_batches(seed: int, n: int) -> list[Batch]:
         Batch(random.random((6, m), dtype=np.float32), random.integers(0, 3, m))
         for m in random.integers(1, 9, n)
     ]
+
+
+def arrays_in(value: Any) -> Iterator[np.ndarray]:
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from arrays_in(item)
 
 
 def start(optimizer: mf.Optimizer[Any]) -> TrainState[Any]:
@@ -76,15 +85,84 @@ def test_epochs_are_lazy_and_can_be_taken_up_again(digits: mf.Dataset) -> None:
         asked_for.append(epoch)
         return iter(run.batches(epoch))
 
-    stream = mf.train_epochs(run.step, run.state, batches, run.epochs)
+    stream = mf.train_epochs(*run._replace(batches=batches))
     assert asked_for == []
     second = list(itertools.islice(stream, 2))[-1]
     assert asked_for == [0, 1]
     assert second.epoch == 2
     rest = list(stream)
-    resumed = list(mf.train_epochs(run.step, second, run.batches, run.epochs))
+    resumed = list(mf.train_epochs(*run._replace(state=second)))
     assert [state.epoch for state in rest] == [3, 4]
     assert [bits(state) for state in resumed] == [bits(state) for state in rest]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@given(seed=st.integers(0, 99), hidden=st.integers(1, 12))
+def test_training_without_dead_pixels_is_training_with_them(
+    name: str, seed: int, hidden: int
+) -> None:
+    random = np.random.default_rng(seed)
+    live = np.flatnonzero(random.random(9) < 0.6)
+    X = np.zeros((9, 20))
+    X[live] = random.random((len(live), 20))
+    Y = random.integers(0, 3, 20)
+    optimizer = OPTIMIZERS[name]
+    params = mf.init_params(mf.key(seed), pixels=9, hidden=hidden, classes=3, dtype=np.float64)
+    step, state = mf.make_step(optimizer), mf.init_state(optimizer, params)
+
+    def batches(pixels: np.ndarray) -> list[Batch]:
+        return [Batch(X[pixels][:, i : i + 6], Y[i : i + 6]) for i in range(0, 20, 6)]
+
+    *_, on_all = mf.train_epochs(step, state, lambda epoch: batches(np.arange(9)), 2)
+    *_, on_live = mf.train_epochs(step, state, lambda epoch: batches(live), 2, live)
+    dead = np.delete(np.arange(9), live)
+    assert bits(on_live.params.W1[:, dead]) == bits(state.params.W1[:, dead])
+    assert on_live.epoch == on_all.epoch == 2
+    for a, b in zip(arrays_in(on_live), arrays_in(on_all), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_an_optimizer_may_keep_anything_while_some_pixels_are_left_out() -> None:
+    class Counted(NamedTuple):
+        anything: Any
+
+    def update(
+        params: mf.Params, gradients: mf.Gradients, state: Counted
+    ) -> tuple[mf.Params, Counted]:
+        (count, (velocity, name)), average = state.anything[:2], state.anything[2]
+        assert velocity.dW1.shape == average.W1.shape == params.W1.shape == (5, 2)
+        return params, Counted((count + 1, (gradients, name), params))
+
+    def init(params: mf.Params) -> Counted:
+        return Counted((0, (mf.Gradients(*params), "name"), params))
+
+    optimizer = mf.Optimizer(init, update)
+    state = mf.init_state(optimizer, start(mf.sgd(0.1)).params)
+    batch = Batch(np.ones((2, 4), np.float32), np.array([0, 1, 2, 0]))
+    pixels = np.array([1, 4])
+    stream = mf.train_epochs(mf.make_step(optimizer), state, lambda epoch: [batch], 3, pixels)
+    *_, last = stream
+    count, (velocity, name), average = last.optimizer_state.anything
+    assert (count, name) == (3, "name")
+    assert bits(average) == bits(state.params)
+    assert bits(velocity.dW1[:, 0]) == bits(state.params.W1[:, 0])
+    assert bits(velocity.dW1[:, 1]) != bits(state.params.W1[:, 1])
+
+
+def test_batches_must_hold_the_pixels_that_are_named() -> None:
+    optimizer = mf.sgd(0.1)
+    stream = mf.train_epochs(
+        mf.make_step(optimizer), start(optimizer), lambda epoch: some_batches(0, 1), 1, np.arange(4)
+    )
+    with pytest.raises(TypeCheckError, match=r"pixels = 4 \(from state.params.W1\)"):
+        next(stream)
+
+
+def test_a_recipe_trains_on_the_live_pixels(digits: mf.Dataset) -> None:
+    run = mf.prepare(recipes.quick._replace(epochs=1), mf.key(0), digits.X_train, digits.Y_train)
+    assert bits(run.pixels) == bits(mf.live_pixels(digits.X_train))
+    assert {len(batch.X) for batch in run.batches(0)} == {len(run.pixels)}
+    assert len(run.pixels) < len(digits.X_train)
 
 
 def test_a_step_uses_its_activation_function() -> None:

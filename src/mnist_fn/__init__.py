@@ -5,9 +5,9 @@ The network: ``init_params``, ``forward``, ``loss``, ``backward``, ``update``, `
 ``constant`` or ``cosine`` schedules, ``init_state``, ``make_step``, ``train``,
 ``train_epochs``, or a whole recipe from ``recipes`` with ``prepare``. Data: ``load_mnist``,
 ``load_digits``, ``load_idx_dataset``, ``scale``, ``epoch_batches``, ``ordered_batches``,
-``hold_out``. Results: ``evaluate``, ``class_scores``, ``save_params``, ``load_params``.
-Random numbers: ``key``, ``split``, ``fold_in``, ``generator``. Your own functions:
-``checked``.
+``hold_out``, ``live_pixels``. Results: ``evaluate``, ``class_scores``, ``save_params``,
+``load_params``. Random numbers: ``key``, ``split``, ``fold_in``, ``generator``. Your own
+functions: ``checked``.
 """
 
 from . import idx as idx
@@ -19,10 +19,12 @@ from .activation_functions import tanh as tanh
 from .arrays import GreyImages as GreyImages
 from .arrays import Images as Images
 from .arrays import Labels as Labels
+from .arrays import Pixels as Pixels
 from .batches import Batch as Batch
 from .batches import Dataset as Dataset
 from .batches import epoch_batches as epoch_batches
 from .batches import hold_out as hold_out
+from .batches import live_pixels as live_pixels
 from .batches import ordered_batches as ordered_batches
 from .batches import scale as scale
 from .contracts import checked as checked

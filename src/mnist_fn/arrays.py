@@ -8,7 +8,7 @@ images, and BLAS reads either order at the same speed.
 from typing import TypeAlias, TypeVar
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Int64, Integer, UInt8
 
 from .hints import SameFloat
 
@@ -20,6 +20,10 @@ GreyImages: TypeAlias = UInt8[np.ndarray, "pixels m"]
 
 Labels: TypeAlias = Integer[np.ndarray, " m"]
 """``Y``: the class of each sample, counted from 0."""
+
+Pixels: TypeAlias = Int64[np.ndarray, " live"]
+"""The rows of ``X`` that are some pixels of an image, counted from 0."""
+
 
 T = TypeVar("T", bound=tuple[np.ndarray, ...])
 

@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from .activation_functions import ActivationFunction, relu
-from .arrays import GreyImages, Labels, freeze
-from .batches import Batch, epoch_batches
+from .arrays import GreyImages, Labels, Pixels, freeze
+from .batches import Batch, epoch_batches, live_pixels
 from .contracts import checked
 from .keys import Key, generator, split
 from .network import Params, init_params
@@ -67,6 +67,8 @@ class Run(NamedTuple):
     state: TrainState[Any]
     batches: Callable[[int], Iterable[Batch]]
     epochs: int
+    pixels: Pixels
+    """Those that are in the batches: the others are 0 in the whole training set."""
 
 
 @checked
@@ -90,17 +92,19 @@ def prepare(recipe: Recipe, key: Key, X: GreyImages, Y: Labels, classes: int = 1
         if number is not None and number < least:
             raise ValueError(f"prepare: {name} is {number}, but it must be {least} or more")
     params_key, order_key = split(key)
-    pixels, m = X.shape
+    m = len(Y)
     batch_size = max(m, 1) if recipe.batch_size is None else recipe.batch_size
+    live = live_pixels(X)
+    X_live = X.T.take(live, axis=1).T
 
     def batches_of(epoch: int) -> Iterable[Batch]:
-        return epoch_batches(order_key, epoch, X, Y, batch_size)
+        return epoch_batches(order_key, epoch, X_live, Y, batch_size)
 
     init = init_params if recipe.init == "he" else _uniform_params
-    params = init(params_key, pixels=pixels, hidden=recipe.hidden, classes=classes)
+    params = init(params_key, pixels=len(X), hidden=recipe.hidden, classes=classes)
     optimizer = _optimizer(recipe, steps=recipe.epochs * math.ceil(m / batch_size))
     state = init_state(optimizer, params)
-    return Run(make_step(optimizer, recipe.g), state, batches_of, recipe.epochs)
+    return Run(make_step(optimizer, recipe.g), state, batches_of, recipe.epochs, live)
 
 
 def _optimizer(recipe: Recipe, steps: int) -> Optimizer[Any]:

@@ -2,13 +2,15 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
 
 from .activation_functions import ActivationFunction, relu
-from .arrays import frozen
+from .arrays import Pixels, freeze, frozen
 from .batches import Batch
 from .contracts import checked, unchecked
-from .network import Params, backward, forward
+from .network import Gradients, Params, backward, forward
 from .optimizers import Optimizer
 
 S = TypeVar("S")
@@ -85,6 +87,7 @@ def train_epochs(
     state: TrainState[S],
     batches: Callable[[int], Iterable[Batch]],
     epochs: int,
+    pixels: Pixels | None = None,
 ) -> Iterator[TrainState[S]]:
     """Yield the state after each epoch, from that of ``state`` on until ``epochs``.
 
@@ -96,6 +99,8 @@ def train_epochs(
         state: where to begin, as ``init_state`` or an earlier stream returns it.
         batches: from the number of an epoch, counted from 0, to its batches.
         epochs: how many epochs there are in all, with those already in ``state``.
+        pixels: which pixels the batches hold, as ``live_pixels`` returns them, if they
+            do not hold them all. The weights of the others stay as they are.
 
     >>> from mnist_fn import init_params, key, sgd
     >>> optimizer = sgd(0.1)
@@ -105,7 +110,7 @@ def train_epochs(
     [1, 2, 3]
 
     """
-    return _epochs(step, state, batches, epochs)
+    return _epochs(step, state, batches, epochs, pixels)
 
 
 def _epochs(
@@ -113,7 +118,48 @@ def _epochs(
     state: TrainState[S],
     batches: Callable[[int], Iterable[Batch]],
     epochs: int,
+    pixels: np.ndarray | None,
 ) -> Iterator[TrainState[S]]:
     for epoch in range(state.epoch, epochs):
-        state = train(step, state, batches(epoch))._replace(epoch=epoch + 1)
+        if pixels is None:
+            state = train(step, state, batches(epoch))
+        else:
+            part = train(step, _narrow(state, pixels), batches(epoch))
+            state = _widen(state, part, pixels)
+        state = state._replace(epoch=epoch + 1)
         yield state
+
+
+def _narrow(state: Any, pixels: np.ndarray) -> Any:
+    """Return the state, a tree of NamedTuples, of a network that sees these pixels only."""
+    match state:
+        case Params() | Gradients():
+            return _with_first(state, state[0].T[pixels].T)
+        case tuple():
+            return _like(state, (_narrow(item, pixels) for item in state))
+        case _:
+            return state
+
+
+def _widen(whole: Any, part: Any, pixels: np.ndarray) -> Any:
+    """Return the state ``part``, with the weights of all other pixels as in ``whole``."""
+    match whole:
+        case Params() | Gradients():
+            W1 = whole[0].copy(order="K")
+            W1[:, pixels] = part[0]
+            return _with_first(part, W1)
+        case tuple():
+            pairs = zip(whole, part, strict=True)
+            return _like(whole, (_widen(*pair, pixels) for pair in pairs))
+        case _:
+            return part
+
+
+def _with_first(arrays: Params | Gradients, W1: np.ndarray) -> Params | Gradients:
+    freeze((W1,))
+    return type(arrays)(W1, *arrays[1:])
+
+
+def _like(values: tuple[Any, ...], others: Iterable[Any]) -> tuple[Any, ...]:
+    make: Callable[[Iterable[Any]], tuple[Any, ...]] = getattr(values, "_make", tuple)
+    return make(others)

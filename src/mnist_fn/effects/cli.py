@@ -185,15 +185,13 @@ def _train(run: Run, settings: Recipe, dataset: Dataset, console: Console) -> _T
         bar = progress.add_task("training", total=run.epochs * steps)
 
         def step(state: TrainState[Any], batch: Batch) -> TrainState[Any]:
-            nonlocal reached
-            reached = run.step(state, batch)
             progress.advance(bar)
-            return reached
+            return run.step(state, batch)
 
-        stream = train_epochs(step, run.state, run.batches, run.epochs)
         try:
             start = time.perf_counter()
-            for state in stream:
+            for state in train_epochs(*run._replace(step=step)):
+                reached = state
                 seconds += time.perf_counter() - start
                 if state.epoch % every == 0 or state.epoch == run.epochs:
                     X, Y = dataset.X_train[:, :_SAMPLE], dataset.Y_train[:_SAMPLE]
