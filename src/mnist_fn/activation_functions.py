@@ -10,7 +10,8 @@ class ActivationFunction(NamedTuple):
     """A hidden activation function ``g`` beside its derivative.
 
     ``derivative(Z, A)`` is g'(Z), where ``A`` is ``function(Z)``, which it may use.
-    Both work element by element, keep shape and precision, and leave ``Z`` as it is.
+    Both work element by element, keep shape and precision, and leave ``Z`` as it is. A
+    derivative that is 0 or 1 may be a mask.
     """
 
     name: str
@@ -27,8 +28,14 @@ def _relu(Z: np.ndarray) -> np.ndarray:
     return A
 
 
+def _relu_in_place(Z: np.ndarray) -> np.ndarray:
+    np.maximum(Z, 0, out=Z)
+    return Z
+
+
 def _relu_derivative(Z: np.ndarray, A: np.ndarray) -> np.ndarray:
-    return (Z > 0).astype(Z.dtype)
+    mask: np.ndarray = A > 0
+    return mask
 
 
 def _tanh(Z: np.ndarray) -> np.ndarray:
@@ -60,3 +67,6 @@ tanh: ActivationFunction = ActivationFunction("tanh", _tanh, _tanh_derivative)
 
 sigmoid: ActivationFunction = ActivationFunction("sigmoid", _sigmoid, _sigmoid_derivative)
 """1 / (1 + exp(-Z))."""
+
+relu_in_place: ActivationFunction = relu._replace(function=_relu_in_place)
+"""``relu`` written over ``Z``, for who needs ``A`` only, as its derivative does."""

@@ -41,6 +41,18 @@ def freeze(arrays: T) -> T:
     return arrays
 
 
+def thaw(arrays: T) -> T:
+    """Make arrays writable again that nobody else holds, and return them.
+
+    >>> (Z,) = thaw(freeze((np.zeros(2),)))
+    >>> Z.flags.writeable
+    True
+    """
+    for array in arrays:
+        array.setflags(write=True)
+    return arrays
+
+
 def frozen(array: np.ndarray) -> np.ndarray:
     """Return a read-only array of the caller's: itself if it is read-only, else a copy.
 

@@ -8,11 +8,12 @@ one column is as good as any. A batch of no columns has activations and predicti
 (none), but no mean: ``loss``, ``backward`` and ``accuracy`` refuse it.
 """
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from .activation_functions import ActivationFunction, relu
+from .activation_functions import ActivationFunction, relu, relu_in_place
 from .arrays import Images, Labels, freeze
 from .contracts import checked, unchecked
 from .hints import SameFloat
@@ -105,7 +106,8 @@ def forward(params: Params, X: Images, g: ActivationFunction = relu) -> Activati
     W1, b1, W2, b2 = params
     Z1 = np.matmul(W1, X, order=_order_of(W1))
     Z1 += b1
-    freeze((Z1,))
+    if g is not relu_in_place:
+        freeze((Z1,))
     A1 = g.function(Z1)
     Z2 = W2 @ A1
     Z2 += b2
@@ -189,11 +191,10 @@ def backward(
     T = np.arange(classes)[:, np.newaxis] == Y
     if m == 0 or np.count_nonzero(T) != m:
         _check_labels("backward", Y, classes)
-    ones = np.ones((m, 1), A2.dtype)  # a product with them sums the samples, and fast
     dZ2 = A2 - T
     dZ2 /= m
     dW2 = np.matmul(dZ2, A1.T, order="F")
-    db2 = dZ2 @ ones
+    db2 = np.add.reduce(dZ2, axis=1, keepdims=True)
     order = _order_of(params.W1)
     dZ1 = np.matmul(params.W2.T, dZ2, order=order)
     slope = g.derivative(Z1, A1)
@@ -204,7 +205,7 @@ def backward(
         )
     dZ1 *= slope
     dW1 = np.matmul(dZ1, X.T, order=order)
-    db1 = dZ1 @ ones
+    db1 = np.add.reduce(dZ1, axis=1, keepdims=True)
     return freeze(Gradients(dW1, db1, dW2, db2))
 
 
@@ -216,10 +217,23 @@ def update(params: Params, gradients: Gradients, learning_rate: float) -> Params
     >>> update(Params(*ones), Gradients(*ones), learning_rate=0.25).W1
     array([[0.75]])
     """
-    rate = float(learning_rate)  # np.float64 is a float, but would turn float32 into float64
+    return descend(params, gradients, learning_rate, [np.empty_like(dp) for dp in gradients])
 
-    moved = Params(*(dp * rate for dp in gradients))
-    for p, p_moved in zip(params, moved, strict=True):
+
+def descend(
+    params: Params, gradients: Gradients, learning_rate: float, out: Iterable[np.ndarray]
+) -> Params:
+    """Do what ``update`` does, in the memory ``out``, which may be that of the gradients.
+
+    >>> ones = [np.ones((1, 1))] * 4
+    >>> memory = [np.empty((1, 1)) for _ in ones]
+    >>> descend(Params(*ones), Gradients(*ones), 0.25, memory).W1 is memory[0]
+    True
+    """
+    rate = float(learning_rate)  # np.float64 is a float, but would turn float32 into float64
+    moved = Params(*out)
+    for p, dp, p_moved in zip(params, gradients, moved, strict=True):
+        np.multiply(dp, rate, out=p_moved)
         np.subtract(p, p_moved, out=p_moved)
     return freeze(moved)
 

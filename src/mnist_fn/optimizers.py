@@ -6,18 +6,17 @@ the learning rate.
 """
 
 import math
+import weakref
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from .arrays import freeze
+from .arrays import freeze, thaw
 from .contracts import checked, unchecked
-from .network import Gradients, Params, update
+from .network import Gradients, Params, descend
 
 S = TypeVar("S")
-
-_descend = unchecked(update)  # called by functions that have checked the same arrays
 
 Schedule: TypeAlias = Callable[[int], float]
 """From the number of a step, counted from 0, to its learning rate."""
@@ -107,10 +106,16 @@ def sgd(learning_rate: float | Schedule) -> Optimizer[SgdState]:
         return SgdState(step=0)
 
     @checked
-    def descend(params: Params, gradients: Gradients, state: SgdState) -> tuple[Params, SgdState]:
-        return _descend(params, gradients, schedule(state.step)), SgdState(state.step + 1)
+    def update(params: Params, gradients: Gradients, state: SgdState) -> tuple[Params, SgdState]:
+        return update_into(_room_for(gradients), params, gradients, state)
 
-    return Optimizer(init, descend)
+    def update_into(
+        out: Gradients, params: Params, gradients: Gradients, state: SgdState
+    ) -> tuple[Params, SgdState]:
+        return descend(params, gradients, schedule(state.step), out), SgdState(state.step + 1)
+
+    _INTO[update] = update_into
+    return Optimizer(init, update)
 
 
 @checked
@@ -147,14 +152,52 @@ def momentum(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer[M
         return MomentumState(0, freeze(Gradients(*(np.zeros_like(p) for p in params))))
 
     @checked
-    def descend(
+    def update(
         params: Params, gradients: Gradients, state: MomentumState
     ) -> tuple[Params, MomentumState]:
-        velocity = freeze(Gradients(*map(decayed_sum, state.velocity, gradients)))
-        params = _descend(params, velocity, schedule(state.step))
-        return params, MomentumState(state.step + 1, velocity)
+        return update_into(_room_for(gradients), params, gradients, state)
 
-    return Optimizer(init, descend)
+    def update_into(
+        out: Gradients, params: Params, gradients: Gradients, state: MomentumState
+    ) -> tuple[Params, MomentumState]:
+        velocity = freeze(Gradients(*map(decayed_sum, state.velocity, gradients)))
+        moved = descend(params, velocity, schedule(state.step), out)
+        return moved, MomentumState(state.step + 1, velocity)
+
+    _INTO[update] = update_into
+    return Optimizer(init, update)
+
+
+# The updates that can make the new parameters of memory that is given to them.
+_INTO: weakref.WeakKeyDictionary[Callable[..., Any], Callable[..., Any]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def consuming(optimizer: Optimizer[S]) -> Callable[[Params, Gradients, S], tuple[Params, S]]:
+    """Return ``optimizer.update`` without its contract, for gradients that nobody else holds.
+
+    Where it can, it makes the new parameters of their memory.
+
+    >>> ones = [np.ones((1, 1)) for _ in range(4)]
+    >>> gradients = Gradients(*freeze(tuple(ones)))
+    >>> params, _ = consuming(sgd(0.25))(Params(*ones), gradients, SgdState(0))
+    >>> params.W1 is gradients.dW1
+    True
+    """
+    update_into = _INTO.get(optimizer.update)
+    if update_into is None:
+        return unchecked(optimizer.update)
+
+    def update(params: Params, gradients: Gradients, state: S) -> tuple[Params, S]:
+        result: tuple[Params, S] = update_into(thaw(gradients), params, gradients, state)
+        return result
+
+    return update
+
+
+def _room_for(gradients: Gradients) -> Gradients:
+    return Gradients(*map(np.empty_like, gradients))
 
 
 def _as_schedule(learning_rate: float | Schedule) -> Schedule:

@@ -6,12 +6,12 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from .activation_functions import ActivationFunction, relu
+from .activation_functions import ActivationFunction, relu, relu_in_place
 from .arrays import Pixels, freeze, frozen
 from .batches import Batch
 from .contracts import checked, unchecked
 from .network import Gradients, Params, backward, forward
-from .optimizers import Optimizer
+from .optimizers import Optimizer, consuming
 
 S = TypeVar("S")
 
@@ -53,9 +53,11 @@ def make_step(optimizer: Optimizer[S], g: ActivationFunction = relu) -> Step[S]:
     >>> loss(after.params, X, Y) < loss(before.params, X, Y)
     True
     """
-    # The contract of the step holds for all that it is made of.
+    # The contract of the step holds for all that it is made of; and what one part of it
+    # makes, nobody but the next one sees, which may write over it.
     forward_, backward_ = unchecked(forward), unchecked(backward)
-    update = unchecked(optimizer.update)
+    update = consuming(optimizer)
+    g = relu_in_place if g is relu else g
 
     @checked
     def step(state: TrainState[S], batch: Batch) -> TrainState[S]:
