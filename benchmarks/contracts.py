@@ -65,10 +65,14 @@ def compare(rounds: int, repeat: int) -> None:
 def compare_steps(hidden: int, batch_size: int, rounds: int, steps: int) -> None:
     """Print what the contracts add to a training step."""
     dataset = mf.load_digits()
-    recipe = mf.recipes.quick._replace(hidden=hidden, batch_size=batch_size)
-    run = mf.prepare(recipe, mf.key(0), dataset.X_train, dataset.Y_train)
-    batch = next(iter(run.batches(0)))
-    step = functools.partial(run.step, run.state, batch)
+    recipe = mf.recipes.quick
+    optimizer = mf.momentum(recipe.learning_rate, recipe.momentum)
+    state = mf.init_state(optimizer, mf.init_params(mf.key(0), hidden=hidden))
+    X, Y = dataset.X_train, dataset.Y_train
+    batch = next(iter(mf.epoch_batches(mf.key(1), 0, X, Y, batch_size)))
+    make_step = mf.make_step(optimizer)
+    # From its first step on, a state lies in memory as training lays it.
+    step = functools.partial(make_step, make_step(state, batch), batch)
     shares = []
     for _ in range(rounds):
         config.update("jaxtyping_disable", True)

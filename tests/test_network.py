@@ -7,6 +7,7 @@ import pytest
 from gradients import agree, numerical_gradients
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 
 import mnist_fn as mf
 from mnist_fn import ActivationFunction, Batch, Gradients, Params, relu, sigmoid, tanh
@@ -92,6 +93,25 @@ def test_a_derivative_of_another_shape_is_refused() -> None:
     batch = Batch(np.ones((5, 2), np.float32), np.array([0, 2]))
     with pytest.raises(ValueError, match=r"derivative of summed has the shape \(4, 1\), but must"):
         gradients_of(params, batch, summed)
+
+
+def test_the_derivative_of_relu_serves_other_functions() -> None:
+    shifted = ActivationFunction("shifted", lambda Z: np.maximum(Z, 0) + 1, relu.derivative)
+    random = np.random.default_rng(0)
+    params = Params(*(random.normal(size=s) for s in ((3, 4), (3, 1), (2, 3), (2, 1))))
+    batch = Batch(random.random((4, 5)), random.integers(0, 2, 5))
+    numerical = numerical_gradients(lambda p: mf.loss(p, *batch, shifted), params)
+    assert agree(gradients_of(params, batch, shifted), numerical)
+
+
+@pytest.mark.parametrize("function", [mf.predict, mf.loss, mf.accuracy])
+def test_an_activation_function_of_another_precision_is_refused(function: Any) -> None:
+    double = ActivationFunction("double", lambda Z: Z.astype(np.float64), tanh.derivative)
+    params = mf.init_params(mf.key(0), pixels=5, hidden=4, classes=3)
+    X, Y = np.ones((5, 2), np.float32), np.array([0, 2])
+    arguments = (params, X) if function is mf.predict else (params, X, Y)
+    with pytest.raises(TypeCheckError, match=r"forward: the returned `result.A1` does not fit"):
+        function(*arguments, double)
 
 
 def test_the_derivative_of_relu_at_its_kink_is_0() -> None:

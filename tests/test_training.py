@@ -1,4 +1,5 @@
 import itertools
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from jaxtyping import TypeCheckError
 
 import mnist_fn as mf
 from mnist_fn import Batch, TrainState, recipes
+from mnist_fn.optimizers import consuming
 
 OPTIMIZERS: dict[str, mf.Optimizer[Any]] = {
     "sgd": mf.sgd(0.1),
@@ -147,6 +149,88 @@ def test_an_optimizer_may_keep_anything_while_some_pixels_are_left_out() -> None
     assert bits(average) == bits(state.params)
     assert bits(velocity.dW1[:, 0]) == bits(state.params.W1[:, 0])
     assert bits(velocity.dW1[:, 1]) != bits(state.params.W1[:, 1])
+
+
+@pytest.mark.parametrize("later", [(), (1, 2), mf.SgdState(1)], ids=repr)
+def test_an_optimizers_state_keeps_its_form_while_some_pixels_are_left_out(later: Any) -> None:
+    optimizer = mf.Optimizer(lambda params: None, lambda params, gradients, state: (params, later))
+    state = mf.init_state(optimizer, start(mf.sgd(0.1)).params)
+    batch = Batch(np.ones((2, 4), np.float32), np.array([0, 1, 2, 0]))
+    pixels = np.array([1, 4])
+    stream = mf.train_epochs(mf.make_step(optimizer), state, lambda epoch: [batch], 1, pixels)
+    with pytest.raises(
+        ValueError, match=r"keeps must keep its form, but NoneType became \w+; leave"
+    ):
+        next(stream)
+
+
+@pytest.mark.parametrize("pixels", [[3, 3], [4, 1], [-1, 2], [0, 6]], ids=repr)
+def test_pixels_out_of_order_or_range_are_refused(pixels: list[int]) -> None:
+    optimizer = mf.sgd(0.1)
+    message = "pixels must be numbers from 0 to 5, each once and in order; `live_pixels` returns"
+    with pytest.raises(ValueError, match=message):
+        mf.train_epochs(
+            mf.make_step(optimizer), start(optimizer), lambda epoch: [], 1, np.array(pixels)
+        )
+
+
+def test_pixels_that_are_changed_later_change_nothing() -> None:
+    optimizer = mf.sgd(0.1)
+    pixels = np.array([1, 4])
+    batch = Batch(np.ones((2, 4), np.float32), np.array([0, 1, 2, 0]))
+    stream = mf.train_epochs(
+        mf.make_step(optimizer), start(optimizer), lambda epoch: [batch], 1, pixels
+    )
+    pixels[:] = 0, 2
+    (last,) = stream
+    moved = last.params.W1 - start(optimizer).params.W1
+    assert np.flatnonzero(moved.any(axis=0)).tolist() == [1, 4]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_makes_no_more_large_arrays_than_it_needs(name: str) -> None:
+    hidden, pixels, m = 400, 40, 1000
+    optimizer = OPTIMIZERS[name]
+    params = mf.init_params(mf.key(0), pixels=pixels, hidden=hidden)
+    batch = Batch(np.ones((pixels, m), np.float32), np.zeros(m, np.uint8))
+    step, state = mf.make_step(optimizer), mf.init_state(optimizer, params)
+    step(state, batch)
+    tracemalloc.start()
+    step(state, batch)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Z1 (over which A1 is written), dZ1, and the mask of a byte each; the rest is small.
+    assert peak < 1.1 * (2 * 4 + 1) * hidden * m
+
+
+@pytest.mark.parametrize("hidden", [20, 40])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_lays_its_arrays_as_matrix_products_like_them(name: str, hidden: int) -> None:
+    optimizer = OPTIMIZERS[name]
+    params = mf.init_params(mf.key(0), pixels=30, hidden=hidden)
+    batch = Batch(np.ones((30, 7), np.float32), np.zeros(7, np.uint8))
+    X, Y = batch
+    activations = mf.forward(params, X)
+    gradients = mf.backward(params, activations, X, Y)
+    state = mf.make_step(optimizer)(mf.init_state(optimizer, params), batch)
+    for array in (activations.Z1, activations.A1, gradients.dW1, state.params.W1):
+        assert (array.flags.c_contiguous, array.flags.f_contiguous) == (hidden > 30, hidden < 30)
+    assert gradients.dW2.flags.f_contiguous
+    every = np.arange(30)
+    stream = mf.train_epochs(mf.make_step(optimizer), state, lambda epoch: [], 2, every)
+    assert next(stream).params.W1.flags.f_contiguous == (hidden < 30)
+
+
+def test_the_memory_of_the_gradients_is_used_for_the_parameters() -> None:
+    params = mf.init_params(mf.key(0), pixels=6, hidden=5)
+    for optimizer in OPTIMIZERS.values():
+        gradients = mf.Gradients(*(np.ones_like(p) for p in params))
+        moved, _ = consuming(optimizer)(params, gradients, optimizer.init(params))
+        assert moved.W1 is gradients.dW1
+        # An update that was replaced is the one that is used.
+        stays = optimizer._replace(update=lambda params, gradients, state: (params, state))
+        moved, _ = consuming(stays)(params, gradients, optimizer.init(params))
+        assert moved is params
 
 
 def test_batches_must_hold_the_pixels_that_are_named() -> None:

@@ -10,8 +10,8 @@ class ActivationFunction(NamedTuple):
     """A hidden activation function ``g`` beside its derivative.
 
     ``derivative(Z, A)`` is g'(Z), where ``A`` is ``function(Z)``, which it may use.
-    Both work element by element, keep shape and precision, and leave ``Z`` as it is. A
-    derivative that is 0 or 1 may be a mask.
+    Both work element by element, keep the shape, and leave ``Z`` as it is; ``A`` keeps the
+    precision. A derivative that is 0 or 1 may be a mask.
     """
 
     name: str
@@ -34,7 +34,7 @@ def _relu_in_place(Z: np.ndarray) -> np.ndarray:
 
 
 def _relu_derivative(Z: np.ndarray, A: np.ndarray) -> np.ndarray:
-    mask: np.ndarray = A > 0
+    mask: np.ndarray = Z > 0
     return mask
 
 
@@ -69,4 +69,4 @@ sigmoid: ActivationFunction = ActivationFunction("sigmoid", _sigmoid, _sigmoid_d
 """1 / (1 + exp(-Z))."""
 
 relu_in_place: ActivationFunction = relu._replace(function=_relu_in_place)
-"""``relu`` written over ``Z``, for who needs ``A`` only, as its derivative does."""
+"""``relu`` written over ``Z``: where nobody else sees ``Z``, which becomes ``A``."""

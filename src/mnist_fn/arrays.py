@@ -1,14 +1,13 @@
 """The names of the array shapes, and freezing.
 
 ``pixels x m`` is the mathematics, not the memory: images lie in memory one after
-the other and ``X`` is the transposed view, so that taking a batch copies whole
-images, and BLAS reads either order at the same speed.
+the other and ``X`` is the transposed view, so that taking a batch copies whole images.
 """
 
 from typing import TypeAlias, TypeVar
 
 import numpy as np
-from jaxtyping import Int64, Integer, UInt8
+from jaxtyping import Integer, UInt8
 
 from .hints import SameFloat
 
@@ -21,7 +20,7 @@ GreyImages: TypeAlias = UInt8[np.ndarray, "pixels m"]
 Labels: TypeAlias = Integer[np.ndarray, " m"]
 """``Y``: the class of each sample, counted from 0."""
 
-Pixels: TypeAlias = Int64[np.ndarray, " live"]
+Pixels: TypeAlias = Integer[np.ndarray, " live"]
 """The rows of ``X`` that are some pixels of an image, counted from 0."""
 
 
@@ -38,18 +37,6 @@ def freeze(arrays: T) -> T:
     """
     for array in arrays:
         array.setflags(write=False)
-    return arrays
-
-
-def thaw(arrays: T) -> T:
-    """Make arrays writable again that nobody else holds, and return them.
-
-    >>> (Z,) = thaw(freeze((np.zeros(2),)))
-    >>> Z.flags.writeable
-    True
-    """
-    for array in arrays:
-        array.setflags(write=True)
     return arrays
 
 

@@ -49,8 +49,9 @@ _scale = unchecked(scale)  # called by functions that have checked the same arra
 def live_pixels(X: GreyImages) -> Pixels:
     """Return, in order, the rows of ``X`` that a network learns from, and a few more.
 
-    A pixel that is 0 in every image of a training set has no gradient, so that training
-    without it is the same at less work: see ``train_epochs``. As many of these are kept
+    A pixel that is 0 in every image of a training set has no gradient. Training without
+    it is the same at less work, with an optimizer that leaves weights whose gradients are 0
+    as they are (weight decay does not): see ``train_epochs``. As many of these are kept
     as make a multiple of 16, so that images that lie one after the other in memory all
     begin on the same boundary, which products are faster with.
 

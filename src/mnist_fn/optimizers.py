@@ -12,9 +12,9 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from .arrays import freeze, thaw
+from .arrays import freeze
 from .contracts import checked, unchecked
-from .network import Gradients, Params, descend
+from .network import Gradients, Params
 
 S = TypeVar("S")
 
@@ -112,7 +112,8 @@ def sgd(learning_rate: float | Schedule) -> Optimizer[SgdState]:
     def update_into(
         out: Gradients, params: Params, gradients: Gradients, state: SgdState
     ) -> tuple[Params, SgdState]:
-        return descend(params, gradients, schedule(state.step), out), SgdState(state.step + 1)
+        moved = _descend(out, params, gradients, schedule(state.step))
+        return moved, SgdState(state.step + 1)
 
     _INTO[update] = update_into
     return Optimizer(init, update)
@@ -140,7 +141,7 @@ def momentum(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer[M
     if not 0 <= decay < 1:
         raise ValueError(f"momentum: decay is {decay}, but it must be at least 0 and less than 1")
     schedule = _as_schedule(learning_rate)
-    mu = float(decay)  # as in `update`: np.float64 would turn float32 into float64
+    mu = float(decay)  # as in `network.update`: np.float64 would turn float32 into float64
 
     def decayed_sum(v: np.ndarray, dp: np.ndarray) -> np.ndarray:
         total: np.ndarray = v * mu
@@ -161,14 +162,15 @@ def momentum(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer[M
         out: Gradients, params: Params, gradients: Gradients, state: MomentumState
     ) -> tuple[Params, MomentumState]:
         velocity = freeze(Gradients(*map(decayed_sum, state.velocity, gradients)))
-        moved = descend(params, velocity, schedule(state.step), out)
+        moved = _descend(out, params, velocity, schedule(state.step))
         return moved, MomentumState(state.step + 1, velocity)
 
     _INTO[update] = update_into
     return Optimizer(init, update)
 
 
-# The updates that can make the new parameters of memory that is given to them.
+# The updates that can make the new parameters of memory that is given to them. They are kept
+# here and not in the Optimizer, so that one whose `update` was replaced does what it says.
 _INTO: weakref.WeakKeyDictionary[Callable[..., Any], Callable[..., Any]] = (
     weakref.WeakKeyDictionary()
 )
@@ -190,10 +192,22 @@ def consuming(optimizer: Optimizer[S]) -> Callable[[Params, Gradients, S], tuple
         return unchecked(optimizer.update)
 
     def update(params: Params, gradients: Gradients, state: S) -> tuple[Params, S]:
-        result: tuple[Params, S] = update_into(thaw(gradients), params, gradients, state)
+        for dp in gradients:
+            dp.setflags(write=True)
+        result: tuple[Params, S] = update_into(gradients, params, gradients, state)
         return result
 
     return update
+
+
+def _descend(out: Gradients, params: Params, gradients: Gradients, learning_rate: float) -> Params:
+    rate = float(
+        learning_rate
+    )  # as in `network.update`: np.float64 would turn float32 into float64
+    for p, dp, p_moved in zip(params, gradients, out, strict=True):
+        np.multiply(dp, rate, out=p_moved)
+        np.subtract(p, p_moved, out=p_moved)
+    return freeze(Params(*out))
 
 
 def _room_for(gradients: Gradients) -> Gradients:

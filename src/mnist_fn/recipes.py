@@ -68,7 +68,8 @@ class Run(NamedTuple):
     batches: Callable[[int], Iterable[Batch]]
     epochs: int
     pixels: Pixels
-    """Those that are in the batches: the others are 0 in the whole training set."""
+    """Those that are in the batches: the others are 0 in the whole training set, and
+    ``train_epochs`` leaves them out of the state while it trains."""
 
 
 @checked

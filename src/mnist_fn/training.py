@@ -102,7 +102,11 @@ def train_epochs(
         batches: from the number of an epoch, counted from 0, to its batches.
         epochs: how many epochs there are in all, with those already in ``state``.
         pixels: which pixels the batches hold, as ``live_pixels`` returns them, if they
-            do not hold them all. The weights of the others stay as they are.
+            do not hold them all. The weights of the others stay as they are, and so does
+            what the optimizer keeps of them, in ``Params`` and ``Gradients`` in its state.
+
+    Raises:
+        ValueError: ``pixels`` are not rows of an image, each once and in order.
 
     >>> from mnist_fn import init_params, key, sgd
     >>> optimizer = sgd(0.1)
@@ -112,6 +116,14 @@ def train_epochs(
     [1, 2, 3]
 
     """
+    if pixels is not None:
+        pixels = frozen(pixels)
+        of_image = state.params.W1.shape[1]
+        if np.any(np.diff(pixels) <= 0) or np.any(pixels < 0) or np.any(pixels >= of_image):
+            raise ValueError(
+                f"train_epochs: pixels must be numbers from 0 to {of_image - 1}, each once and "
+                "in order; `live_pixels` returns them so"
+            )
     return _epochs(step, state, batches, epochs, pixels)
 
 
@@ -150,9 +162,14 @@ def _widen(whole: Any, part: Any, pixels: np.ndarray) -> Any:
             W1 = whole[0].copy(order="K")
             W1[:, pixels] = part[0]
             return _with_first(part, W1)
-        case tuple():
+        case tuple() if type(whole) is type(part) and len(whole) == len(part):
             pairs = zip(whole, part, strict=True)
             return _like(whole, (_widen(*pair, pixels) for pair in pairs))
+        case _ if isinstance(whole, tuple) or isinstance(part, tuple):
+            raise ValueError(
+                "train_epochs: with `pixels`, what an optimizer keeps must keep its form, but "
+                f"{type(whole).__name__} became {type(part).__name__}; leave `pixels` out"
+            )
         case _:
             return part
 

@@ -185,8 +185,9 @@ def _train(run: Run, settings: Recipe, dataset: Dataset, console: Console) -> _T
         bar = progress.add_task("training", total=run.epochs * steps)
 
         def step(state: TrainState[Any], batch: Batch) -> TrainState[Any]:
+            after = run.step(state, batch)
             progress.advance(bar)
-            return run.step(state, batch)
+            return after
 
         try:
             start = time.perf_counter()
