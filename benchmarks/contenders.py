@@ -281,7 +281,7 @@ def ask(process: subprocess.Popen[str], do: str, **request: object) -> Any:
     try:
         print(json.dumps({"do": do, **request}), file=process.stdin, flush=True)
         answer = json.loads(process.stdout.readline())
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ContenderError("its process ended, or said what is no answer") from error
     if "error" in answer:
         raise ContenderError(answer["error"])

@@ -14,7 +14,17 @@ import numpy as np
 from mnist_fn.effects.blas import better_kernel, numpys_blas, processor
 
 # Colours that colour-blind people can tell apart (Okabe and Ito, 2008).
-COLOURS = ["#0072B2", "#56B4E9", "#999999", "#E69F00", "#D55E00", "#CC79A7", "#009E73", "#F0E442"]
+COLOURS = [
+    "#0072B2",
+    "#56B4E9",
+    "#999999",
+    "#E69F00",
+    "#D55E00",
+    "#CC79A7",
+    "#009E73",
+    "#F0E442",
+    "#000000",
+]
 
 
 class Spread(NamedTuple):

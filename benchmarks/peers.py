@@ -35,10 +35,12 @@ MOST_EPOCHS = 40
 Processes = dict[str, subprocess.Popen[str]]
 
 
-def start_all() -> Processes:
+def start_all(leave_out: tuple[str, ...] = ()) -> Processes:
     """Start every contender that is installed, and say which are not."""
     processes = {}
     for name in contenders.CONTENDERS:
+        if name in leave_out:
+            continue
         try:
             processes[name] = contenders.start(name)
         except contenders.ContenderError as why:
@@ -135,7 +137,7 @@ def draw(tables: list[dict[str, Any]]) -> None:
             yerr=(median - high, low - median),
             label=name,
             color=COLOURS[i + 1],
-            error_kw={"elinewidth": 0.8, "ecolor": "#333333"},
+            error_kw={"elinewidth": 0.8, "ecolor": "#777777"},
         )
     axes.axhline(1, color=COLOURS[0], linewidth=2, label=f"{OURS} = 1")
     axes.set_xticks(places, [f"{t['hidden']} hidden\nbatch {t['batch_size']}" for t in tables])
@@ -162,9 +164,9 @@ def main() -> None:
     tables = [compare(processes, *size, rounds) for size in sizes]
     seconds = {} if arguments.quick else seconds_to_aim(processes, seeds=3)
     means = geometric_means(tables)
+    versions = ask_all(processes, "version")
     contenders.stop(processes)
     if not arguments.quick:
-        versions = ask_all(processes, "version")
         save(
             __file__,
             {
