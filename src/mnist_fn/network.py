@@ -217,10 +217,19 @@ def update(params: Params, gradients: Gradients, learning_rate: float) -> Params
     array([[0.75]])
     """
     rate = float(learning_rate)  # np.float64 is a float, but would turn float32 into float64
-    moved = Params(*(dp * rate for dp in gradients))
-    for p, p_moved in zip(params, moved, strict=True):
-        np.subtract(p, p_moved, out=p_moved)
-    return freeze(moved)
+    pairs = zip(params, gradients, strict=True)
+    return freeze(Params(*(descend(p, dp, rate, out=np.empty_like(dp)) for p, dp in pairs)))
+
+
+def descend(p: np.ndarray, dp: np.ndarray, rate: float, out: np.ndarray) -> np.ndarray:
+    """Write ``p - rate * dp`` into ``out``, which may be ``dp``, and return it.
+
+    >>> descend(np.ones(2), np.ones(2), 0.25, out=np.empty(2))
+    array([0.75, 0.75])
+    """
+    np.multiply(dp, rate, out=out)
+    np.subtract(p, out, out=out)
+    return out
 
 
 @checked

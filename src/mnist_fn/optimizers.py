@@ -14,7 +14,7 @@ import numpy as np
 
 from .arrays import freeze
 from .contracts import checked, unchecked
-from .network import Gradients, Params
+from .network import Gradients, Params, descend
 
 S = TypeVar("S")
 
@@ -201,13 +201,9 @@ def consuming(optimizer: Optimizer[S]) -> Callable[[Params, Gradients, S], tuple
 
 
 def _descend(out: Gradients, params: Params, gradients: Gradients, learning_rate: float) -> Params:
-    rate = float(
-        learning_rate
-    )  # as in `network.update`: np.float64 would turn float32 into float64
-    for p, dp, p_moved in zip(params, gradients, out, strict=True):
-        np.multiply(dp, rate, out=p_moved)
-        np.subtract(p, p_moved, out=p_moved)
-    return freeze(Params(*out))
+    rate = float(learning_rate)  # np.float64 would turn float32 into float64
+    rows = zip(params, gradients, out, strict=True)
+    return freeze(Params(*(descend(p, dp, rate, out=o) for p, dp, o in rows)))
 
 
 def _room_for(gradients: Gradients) -> Gradients:
