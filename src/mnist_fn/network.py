@@ -264,7 +264,7 @@ def accuracy(params: Params, X: Images, Y: Labels, g: ActivationFunction = relu)
 
 
 def _order_of(W1: np.ndarray) -> Literal["C", "F"]:
-    """Return the memory order of the products: OpenBLAS is up to half as fast again in it.
+    """Return the memory order of the products, that in which OpenBLAS is faster.
 
     It splits a product between its threads along the contiguous side, best if that is the
     shorter one. All of a step follow ``W1``, so that what is added lies alike.
