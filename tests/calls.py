@@ -1,6 +1,7 @@
 """Every public function with arguments that it accepts, for the tests that go over all of them."""
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,7 +20,13 @@ BATCH = mf.Batch(X, Y)
 MOMENTUM = mf.momentum(0.1)
 STATE = mf.init_state(MOMENTUM, PARAMS)
 STEP = mf.make_step(MOMENTUM)
-RECIPE = recipes.quick._replace(hidden=5, epochs=2, batch_size=3)
+ADAM = mf.adam(0.1)
+RMSPROP = mf.rmsprop(0.1)
+AVERAGE = mf.average_params(MOMENTUM, 0.9)
+DECAYED = mf.decay_weights(MOMENTUM, 0.1)
+SQUARE = np.random.default_rng(2).random((9, 4), dtype=np.float32)
+POSITIONS = mf.random_positions(mf.key(3), 3)
+RECIPE = recipes.digits._replace(hidden=5, epochs=2, batch_size=3)
 
 
 class Call(NamedTuple):
@@ -53,6 +60,41 @@ CALLS: dict[str, Call] = {
         MOMENTUM.update,
         {"params": PARAMS, "gradients": GRADIENTS, "state": STATE.optimizer_state},
     ),
+    "rmsprop": Call(mf.rmsprop, {"learning_rate": 0.1}),
+    "rmsprop.init": Call(RMSPROP.init, {"params": PARAMS}),
+    "rmsprop.update": Call(
+        RMSPROP.update,
+        {"params": PARAMS, "gradients": GRADIENTS, "state": RMSPROP.init(PARAMS)},
+    ),
+    "adam": Call(mf.adam, {"learning_rate": 0.1, "weight_decay": 0.1}),
+    "adam.init": Call(ADAM.init, {"params": PARAMS}),
+    "adam.update": Call(
+        ADAM.update,
+        {"params": PARAMS, "gradients": GRADIENTS, "state": ADAM.init(PARAMS)},
+    ),
+    "average_params": Call(mf.average_params, {"optimizer": MOMENTUM}),
+    "average_params.init": Call(AVERAGE.init, {"params": PARAMS}),
+    "average_params.update": Call(
+        AVERAGE.update,
+        {"params": PARAMS, "gradients": GRADIENTS, "state": AVERAGE.init(PARAMS)},
+    ),
+    "decay_weights": Call(mf.decay_weights, {"optimizer": MOMENTUM, "weight_decay": 0.1}),
+    "decay_weights.init": Call(DECAYED.init, {"params": PARAMS}),
+    "decay_weights.update": Call(
+        DECAYED.update,
+        {"params": PARAMS, "gradients": GRADIENTS, "state": STATE.optimizer_state},
+    ),
+    "distort": Call(mf.distort, {"key": mf.key(1), "X": SQUARE}),
+    "random_positions": Call(mf.random_positions, {"key": mf.key(1), "side": 3}),
+    "resample": Call(mf.resample, {"X": SQUARE, "positions": POSITIONS}),
+    "drop": Call(mf.drop, {"key": mf.key(1), "X": X, "rate": 0.5}),
+    "dropped": Call(mf.dropped, {"key": mf.key(1), "g": mf.relu, "rate": 0.5}),
+    "committee_probabilities": Call(
+        mf.committee_probabilities, {"members": [PARAMS, PARAMS], "X": X}
+    ),
+    "predict_committee": Call(mf.predict_committee, {"members": [PARAMS, PARAMS], "X": X}),
+    "one_cycle": Call(mf.one_cycle, {"learning_rate": 0.1, "steps": 10}),
+    "warm_up": Call(mf.warm_up, {"schedule": mf.constant(0.1), "steps": 3}),
     "scale": Call(mf.scale, {"X": GREY}),
     "live_pixels": Call(mf.live_pixels, {"X": GREY}),
     "ordered_batches": Call(mf.ordered_batches, {"X": GREY, "Y": Y, "batch_size": 3}),
@@ -63,6 +105,10 @@ CALLS: dict[str, Call] = {
     "init_state": Call(mf.init_state, {"optimizer": MOMENTUM, "params": PARAMS}),
     "make_step": Call(mf.make_step, {"optimizer": MOMENTUM}),
     "make_step.step": Call(STEP, {"state": STATE, "batch": BATCH}),
+    "make_step.dropout": Call(
+        mf.make_step(MOMENTUM, dropout=mf.Dropout(mf.key(4)), label_smoothing=0.1),
+        {"state": STATE, "batch": BATCH},
+    ),
     "train": Call(mf.train, {"step": STEP, "state": STATE, "batches": [BATCH, BATCH]}),
     "train_epochs": Call(
         mf.train_epochs,
@@ -78,9 +124,18 @@ CALLS: dict[str, Call] = {
             "pixels": np.array([0, 2, 5]),
         },
     ),
+    "stop_early": Call(
+        mf.stop_early, {"states": [3.0, 1.0, 2.0], "loss_of": math.sqrt, "patience": 1}
+    ),
+    "evaluate.committee": Call(mf.evaluate, {"params": [PARAMS, PARAMS], "batches": [BATCH]}),
     "evaluate": Call(mf.evaluate, {"params": PARAMS, "batches": [BATCH, BATCH]}),
     "class_scores": Call(mf.class_scores, {"confusion": np.array([[3, 1], [0, 4]])}),
     "prepare": Call(mf.prepare, {"recipe": RECIPE, "key": mf.key(1), "X": GREY, "Y": Y}),
+    "prepare_members": Call(
+        mf.prepare_members,
+        {"recipe": RECIPE._replace(members=2), "key": mf.key(1), "X": GREY, "Y": Y},
+    ),
+    "train_members": Call(mf.train_members, {"runs": [mf.prepare(RECIPE, mf.key(1), GREY, Y)] * 2}),
     "idx.decode": Call(mf.idx.decode, {"content": mf.idx.encode(GREY)}),
     "idx.encode": Call(mf.idx.encode, {"array": GREY}),
 }

@@ -1,120 +1,299 @@
 import math
+import re
+from collections.abc import Callable
+from typing import Any
 
+import jax
 import numpy as np
+import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import mnist_fn as mf
 from mnist_fn import Gradients, Params
+from mnist_fn.optimizers import consuming
 
-PARAMS = mf.init_params(mf.key(0), pixels=4, hidden=3, classes=2, dtype=np.float64)
-
-
-def gradient_sequence(steps: int) -> list[Gradients]:
-    random = np.random.default_rng(1)
-    return [Gradients(*(random.normal(size=p.shape) for p in PARAMS)) for _ in range(steps)]
+Rate = float | mf.Schedule
+Real = Callable[[float], float]
+WEIGHTS = [True, False, True, False]
 
 
-def trajectory(optimizer: mf.Optimizer[mf.SgdState] | mf.Optimizer[mf.MomentumState]) -> Params:
-    init, update = optimizer
-    params, state = PARAMS, init(PARAMS)
-    for gradients in gradient_sequence(5):
-        params, state = update(params, gradients, state)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # each with its own state
-    return params
+def decayed(theirs: Any) -> Any:
+    return optax.chain(optax.add_decayed_weights(0.1, WEIGHTS), theirs)
 
 
-def test_sgd_is_update_at_the_rate_of_the_schedule() -> None:
-    schedule = mf.cosine(0.3, 5)
-    params = PARAMS
-    for step, gradients in enumerate(gradient_sequence(5)):
-        params = mf.update(params, gradients, schedule(step))
-    for expected, got in zip(params, trajectory(mf.sgd(schedule)), strict=True):
-        np.testing.assert_array_equal(got, expected)
+def averaged_momentum(rate: Rate, n: Real) -> mf.Optimizer[Any]:
+    return mf.average_params(mf.decay_weights(mf.momentum(rate, n(0.8)), n(0.1)), n(0.7))
 
 
-def test_momentum_is_the_sum_of_the_decayed_gradients() -> None:
-    decay, rate = 0.7, mf.cosine(0.2, 9)
-    sequence = gradient_sequence(5)
-    for field, p in enumerate(PARAMS):
-        # The gradient of step s acts at each later step t with weight decay^(t - s).
-        moved = sum(
-            rate(t) * decay ** (t - s) * sequence[s][field] for t in range(5) for s in range(t + 1)
-        )
-        got = trajectory(mf.momentum(rate, decay))[field]
-        np.testing.assert_allclose(got, p - moved, rtol=1e-12)
+# From a rate, and from a type for all other numbers that are not left to the defaults.
+OPTIMIZERS: dict[str, Callable[[Rate, Real], mf.Optimizer[Any]]] = {
+    "sgd": lambda r, n: mf.sgd(r),
+    "momentum": lambda r, n: mf.momentum(r),
+    "nesterov": lambda r, n: mf.momentum(r, n(0.8), nesterov=True),
+    "rmsprop": lambda r, n: mf.rmsprop(r),
+    "adam": lambda r, n: mf.adam(r),
+    "adam with weight decay": lambda r, n: mf.adam(r, n(0.8), n(0.95), n(1e-3), n(0.1)),
+    "decayed sgd": lambda r, n: mf.decay_weights(mf.sgd(r), n(0.1)),
+    "decayed adam": lambda r, n: mf.decay_weights(mf.adam(r), n(0.1)),
+    "averaged, decayed momentum": averaged_momentum,
+    "averaged rmsprop": lambda r, n: mf.average_params(mf.rmsprop(r, n(0.9), n(1e-3)), n(0.7)),
+}
+# The defaults of RMSprop are PyTorch's (2.13, torch.optim.RMSprop: alpha and eps).
+OPTAX: dict[str, Callable[[Any], Any]] = {
+    "sgd": lambda r: optax.sgd(r),
+    "momentum": lambda r: optax.sgd(r, 0.9),
+    "nesterov": lambda r: optax.sgd(r, 0.8, nesterov=True),
+    "rmsprop": lambda r: optax.rmsprop(r, 0.99, 1e-8, eps_in_sqrt=False),
+    "adam": lambda r: optax.adam(r),
+    "adam with weight decay": lambda r: optax.adamw(
+        r, 0.8, 0.95, 1e-3, weight_decay=0.1, mask=WEIGHTS
+    ),
+    "decayed sgd": lambda r: decayed(optax.sgd(r)),
+    "decayed adam": lambda r: decayed(optax.adam(r)),
+    "averaged, decayed momentum": lambda r: decayed(optax.sgd(r, 0.8)),
+    "averaged rmsprop": lambda r: optax.rmsprop(r, 0.9, 1e-3, eps_in_sqrt=False),
+}
+every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
+KEPT = {"velocity": "trace", "mean": "mu", "square": "nu"}
+
+RANDOM = np.random.default_rng(1)
+PARAMS = Params(*(RANDOM.normal(size=shape) for shape in [(3, 4), (3, 1), (2, 3), (2, 1)]))
+GRADIENTS = [Gradients(*(RANDOM.normal(size=p.shape) for p in PARAMS)) for _ in range(10)]
 
 
-def test_momentum_0_is_plain_gradient_descent() -> None:
-    for plain, without in zip(
-        trajectory(mf.sgd(0.1)), trajectory(mf.momentum(0.1, decay=0)), strict=True
-    ):
-        np.testing.assert_array_equal(without, plain)
+def made(name: str, rate: Rate = 0.02, real: Real = float) -> mf.Optimizer[Any]:
+    return OPTIMIZERS[name](rate, real)
 
 
-def test_a_learning_rate_of_0_stays_where_it_is() -> None:
-    for optimizer in (mf.sgd(0.0), mf.momentum(0.0)):
-        for p, after in zip(PARAMS, trajectory(optimizer), strict=True):
-            np.testing.assert_array_equal(after, p)
+def leaves(value: Any) -> list[np.ndarray]:
+    if isinstance(value, tuple | list):
+        return [leaf for item in value for leaf in leaves(item)]
+    return [np.asarray(value)]
 
 
-def test_a_number_is_a_constant_schedule() -> None:
-    for number, schedule in zip(
-        trajectory(mf.sgd(0.1)), trajectory(mf.sgd(mf.constant(0.1))), strict=True
-    ):
-        np.testing.assert_array_equal(number, schedule)
+def bits(value: Any) -> Any:
+    return [(leaf.dtype, leaf.shape, leaf.tobytes()) for leaf in leaves(value)]
 
 
-def quadratic(params: Params) -> Gradients:
-    """The gradient of half the squared distance to 1, stretched up to tenfold by direction."""
-    return Gradients(*((p - 1) * np.linspace(1, 10, p.size).reshape(p.shape) for p in params))
+def assert_close(got: Any, expected: Any, rtol: float = 1e-12, atol: float = 1e-15) -> None:
+    for a, b in zip(leaves(got), leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
 
 
-@pytest.mark.parametrize(
-    "optimizer",
-    [mf.sgd(0.1), mf.sgd(mf.cosine(0.15, 300)), mf.momentum(0.05), mf.momentum(0.1, 0.5)],
-    ids=["sgd", "sgd with a cosine", "momentum", "less momentum"],
-)
-def test_every_optimizer_finds_the_bottom_of_a_bowl(
-    optimizer: mf.Optimizer[mf.SgdState],
-) -> None:
+def trajectory(
+    optimizer: mf.Optimizer[Any], gradients: list[Gradients] = GRADIENTS, params: Params = PARAMS
+) -> list[tuple[Params, Any]]:
+    states: list[tuple[Params, Any]] = [(params, optimizer.init(params))]
+    for of_step in gradients:
+        params, state = states[-1]
+        states.append(optimizer.update(params, of_step, state))
+    return states
+
+
+def path(optimizer: mf.Optimizer[Any], gradients: list[Gradients] = GRADIENTS) -> list[Params]:
+    return [params for params, _ in trajectory(optimizer, gradients)]
+
+
+@pytest.mark.parametrize("scheduled", [False, True])
+@every_optimizer
+def test_every_step_is_that_of_optax_and_so_is_its_average(name: str, scheduled: bool) -> None:
+    optimizer = made(name, mf.cosine(0.05, 7) if scheduled else 0.05)
+    (_, first), *averaged = trajectory(mf.average_params(optimizer, 0.7))
+    assert bits(first.average) == bits(PARAMS)
+    with jax.enable_x64(True):
+        theirs = OPTAX[name](optax.cosine_decay_schedule(0.05, 7) if scheduled else 0.05)
+        expected, update = list(PARAMS), jax.jit(theirs.update)
+        of_theirs, average = theirs.init(expected), None
+        for (params, state), gradients in zip(averaged, GRADIENTS, strict=True):
+            moves, of_theirs = update(list(gradients), of_theirs, expected)
+            expected = optax.apply_updates(expected, moves)
+            average = optax.incremental_update(expected, average, 0.3) if average else expected
+            assert_close((params, state.average), (expected, average))
+            while isinstance(state, mf.AverageState):
+                state = state.inside
+            for field in set(state._fields) - {"step"}:
+                assert_close(getattr(state, field), optax.tree.get(of_theirs, KEPT[field]))
+
+
+@every_optimizer
+def test_an_average_changes_nothing_else(name: str) -> None:
+    averaged = trajectory(mf.average_params(made(name)))
+    without = [(params, state.inside) for params, state in averaged]
+    assert bits(without) == bits(trajectory(made(name)))
+
+
+@pytest.mark.parametrize("real", [float, np.float64])
+@every_optimizer
+def test_float32_stays_float32(name: str, real: Real) -> None:
+    params = Params(*(p.astype(np.float32) for p in PARAMS))
+    gradients = [Gradients(*(dp.astype(np.float32) for dp in of_step)) for of_step in GRADIENTS]
+    expected = trajectory(made(name, 0.05), gradients, params)
+    for rate in (real(0.05), lambda step: real(0.05)):
+        got = trajectory(made(name, rate, real), gradients, params)
+        assert {leaf.dtype for leaf in leaves(got) if leaf.ndim} == {np.dtype(np.float32)}
+        assert bits(got) == bits(expected)
+
+
+def test_the_defaults_that_optax_does_not_have() -> None:
+    assert bits(trajectory(mf.adam())) == bits(trajectory(mf.adam(0.001)))
+    # That of torch.optim.swa_utils.get_ema_multi_avg_fn in PyTorch 2.13.
+    of_pytorch = mf.average_params(mf.sgd(0.1), 0.999)
+    assert bits(trajectory(mf.average_params(mf.sgd(0.1)))) == bits(trajectory(of_pytorch))
+
+
+# The gradients of a bowl, and of a valley along no axis, with walls far steeper than its floor.
+SLOPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "bowl": lambda d: d * np.linspace(1, 10, d.size).reshape(d.shape),
+    "valley": lambda d: d + 9 * d.mean(),
+}
+
+
+@pytest.mark.parametrize("slope", SLOPES)
+@every_optimizer
+def test_every_optimizer_finds_the_bottom(name: str, slope: str) -> None:
+    # Weight decay moves no bottom where the weights are 0, and biases do not decay.
+    bottom = [np.full(p.shape, bias) for p, bias in zip(PARAMS, (0, 1, 0, 1), strict=True)]
+    optimizer = made(name, mf.cosine(0.05, 600))
     params, state = PARAMS, optimizer.init(PARAMS)
-    for _ in range(300):
-        params, state = optimizer.update(params, quadratic(params), state)
-    for p in params:
-        np.testing.assert_allclose(p, 1, atol=1e-5)
-    assert state.step == 300
+    for _ in range(600):
+        gradients = Gradients(*map(SLOPES[slope], map(np.subtract, params, bottom)))
+        params, state = optimizer.update(params, gradients, state)
+    assert state.step == 600
+    averages = [state.average] if isinstance(state, mf.AverageState) else []
+    for found in (params, *averages):
+        assert_close(found, bottom, rtol=0, atol=0.01)
 
 
-@given(st.floats(1e-6, 10), st.integers(1, 1000), st.integers(0, 2000))
-def test_the_cosine_falls_from_the_rate_to_0(rate: float, steps: int, step: int) -> None:
-    schedule = mf.cosine(rate, steps)
-    assert schedule(0) == rate
-    assert schedule(steps) == 0
-    assert 0 <= schedule(step + 1) <= schedule(step) <= rate
-    # Point symmetry: what is lost at the start is left at the end.
-    if step <= steps:
-        assert schedule(step) + schedule(steps - step) == pytest.approx(rate)
+@every_optimizer
+def test_every_optimizer_teaches_a_network_to_make_no_errors(name: str) -> None:
+    Y = np.arange(30) % 3
+    noise = np.random.default_rng(0).normal(scale=0.1, size=(6, 30))
+    X = (np.eye(6, 3)[:, Y] + noise).astype(np.float32)
+    optimizer = made(name, 0.05)
+    step = mf.make_step(optimizer)
+    params = mf.init_params(mf.key(0), pixels=6, hidden=8, classes=3)
+    history = [mf.init_state(optimizer, params)]
+    kept = [bits(history[0])]
+    for _ in range(150):
+        history.append(step(history[-1], mf.Batch(X, Y)))
+        kept.append(bits(history[-1]))
+    assert mf.accuracy(history[0].params, X, Y) < 0.9
+    assert mf.accuracy(history[-1].params, X, Y) == 1
+    assert [state.optimizer_state.step for state in history] == list(range(151))
+    # What was kept of earlier steps is not changed by later ones.
+    assert [bits(state) for state in history] == kept
 
 
-def test_the_cosine_is_a_cosine() -> None:
-    schedule = mf.cosine(2.0, 12)
-    assert schedule(4) == pytest.approx(1 + math.cos(math.pi / 3))
+@every_optimizer
+def test_the_consuming_update_is_the_update_and_writes_to_gradients_only(name: str) -> None:
+    optimizer = made(name)
+    states = trajectory(optimizer)
+    for (params, state), expected, gradients in zip(states, states[1:], GRADIENTS, strict=False):
+        before = bits((params, state))
+        memory = Gradients(*(dp.copy() for dp in gradients))
+        for dp in memory:
+            dp.setflags(write=False)
+        after = consuming(optimizer)(params, memory, state)
+        assert bits(after) == bits(expected)
+        assert bits((params, state)) == before
+        assert not any(leaf.flags.writeable for leaf in leaves(after) if leaf.ndim)
 
 
-@pytest.mark.parametrize("decay", [-0.1, 1.0, math.nan])
-def test_a_velocity_that_never_decays_is_refused(decay: float) -> None:
-    with pytest.raises(ValueError, match=f"momentum: decay is {decay}, but it must be at least 0"):
-        mf.momentum(0.1, decay)
+@every_optimizer
+def test_a_rate_of_0_stays_and_so_does_the_average(name: str) -> None:
+    for params, state in trajectory(mf.average_params(made(name, 0.0), 0.9)):
+        assert bits(params) == bits(PARAMS)
+        assert_close(state.average, PARAMS, rtol=1e-14)
 
 
-@pytest.mark.parametrize("rate", [math.nan, math.inf])
-def test_a_learning_rate_that_is_not_finite_is_refused(rate: float) -> None:
-    for make in (mf.constant, mf.sgd, mf.momentum, lambda rate: mf.cosine(rate, 9)):
-        with pytest.raises(ValueError, match=f"learning_rate is {rate}, but it must be finite"):
-            make(rate)
+@every_optimizer
+def test_a_decay_of_0_changes_nothing(name: str) -> None:
+    optimizer = made(name)
+    assert bits(trajectory(mf.decay_weights(optimizer, 0))) == bits(trajectory(optimizer))
+    for params, state in trajectory(mf.average_params(optimizer, 0)):
+        assert bits(state.average) == bits(params)
 
 
-def test_a_cosine_over_no_steps_is_refused() -> None:
-    with pytest.raises(ValueError, match="cosine: steps is 0, but it must be 1 or more"):
-        mf.cosine(0.1, 0)
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_0_is_plain_gradient_descent(nesterov: bool) -> None:
+    assert bits(path(mf.momentum(0.05, 0, nesterov))) == bits(path(mf.sgd(0.05)))
+
+
+@pytest.mark.parametrize("optimizer", [mf.adam(0.05, epsilon=1e-12), mf.rmsprop(0.05, 0.9, 1e-12)])
+@given(scale=st.floats(1, 1e6))
+def test_the_size_of_all_gradients_is_nothing_to_adam_and_rmsprop(
+    optimizer: mf.Optimizer[Any], scale: float
+) -> None:
+    scaled = [Gradients(*(scale * dp for dp in gradients)) for gradients in GRADIENTS]
+    assert_close(path(optimizer, scaled), path(optimizer), rtol=0, atol=1e-8)
+
+
+@every_optimizer
+def test_pixels_left_out_keep_their_weights(name: str) -> None:
+    random = np.random.default_rng(2)
+    live, dead = np.array([0, 2, 3, 7]), np.array([1, 4, 5, 6, 8])
+    X, Y = np.zeros((9, 20)), random.integers(0, 3, 20)
+    X[live] = random.random((4, 20))
+    optimizer = made(name)
+    params = mf.init_params(mf.key(0), pixels=9, hidden=5, classes=3, dtype=np.float64)
+    step, state = mf.make_step(optimizer), mf.init_state(optimizer, params)
+    *_, whole = mf.train_epochs(step, state, lambda epoch: [mf.Batch(X, Y)] * 3, 2)
+    *_, part = mf.train_epochs(step, state, lambda epoch: [mf.Batch(X[live], Y)] * 3, 2, live)
+    assert bits(part.params.W1[:, dead]) == bits(params.W1[:, dead])
+    if "decay" in name:  # which acts on all weights, also on those that no image reaches
+        assert np.all(whole.params.W1[:, dead] != params.W1[:, dead])
+    else:
+        assert_close(part, whole, rtol=1e-9, atol=1e-12)
+
+
+NUMBERS: dict[str, tuple[Callable[[float], object], float, float]] = {
+    "momentum: decay": (lambda n: mf.momentum(0.1, n), 0, 1),
+    "rmsprop: decay": (lambda n: mf.rmsprop(0.1, n), 0, 1),
+    "rmsprop: epsilon": (lambda n: mf.rmsprop(0.1, epsilon=n), 1e-12, 1),
+    "adam: beta1": (lambda n: mf.adam(beta1=n), 0, 1),
+    "adam: beta2": (lambda n: mf.adam(beta2=n), 0, 1),
+    "adam: epsilon": (lambda n: mf.adam(epsilon=n), 1e-12, 1),
+    "adam: weight_decay": (lambda n: mf.adam(weight_decay=n), 0, math.inf),
+    "decay_weights: weight_decay": (lambda n: mf.decay_weights(mf.sgd(0.1), n), 0, math.inf),
+    "average_params: decay": (lambda n: mf.average_params(mf.sgd(0.1), n), 0, 1),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_out_of_its_range_is_refused(name: str) -> None:
+    make, least, below = NUMBERS[name]
+    make(least)
+    make(math.nextafter(below, 0))
+    for number in (math.nextafter(least, -1), below, -math.inf, math.inf, math.nan):
+        message = f"{name} is {number}, but it must be at least {least:g} and less than {below:g}"
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            make(number)
+
+
+@pytest.mark.parametrize("rate", [math.nan, math.inf, -math.inf])
+@every_optimizer
+def test_a_learning_rate_that_is_not_finite_is_refused(name: str, rate: float) -> None:
+    with pytest.raises(ValueError, match=f": learning_rate is {rate}, but it must be finite$"):
+        made(name, rate)
+
+
+class Standing:
+    """It can be called, but neither be hashed nor weakly referred to."""
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]  # what makes it unhashable
+
+    def __call__(self, params: Params, gradients: Gradients, state: int) -> tuple[Params, int]:
+        return params, state + 1
+
+
+def test_any_object_that_can_be_called_is_an_update() -> None:
+    optimizer = mf.Optimizer(lambda params: 0, Standing())
+    X, Y = np.ones((4, 1)), np.array([1])
+    for around in (optimizer, mf.decay_weights(optimizer, 0.1)):
+        after = mf.make_step(around)(mf.init_state(around, PARAMS), mf.Batch(X, Y))
+        assert after.optimizer_state == 1
+    averaged = mf.average_params(optimizer)
+    assert mf.make_step(averaged)(mf.init_state(averaged, PARAMS), mf.Batch(X, Y)).epoch == 0

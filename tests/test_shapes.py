@@ -58,9 +58,21 @@ FREE = {
     "hold_out": ["X axis 0"],
     "sgd.init": ["params.W1 axis 1"],
     "momentum.init": ["params.W1 axis 1"],
+    "rmsprop.init": ["params.W1 axis 1"],
+    "adam.init": ["params.W1 axis 1"],
+    "average_params.init": ["params.W1 axis 1"],
+    "decay_weights.init": ["params.W1 axis 1"],
+    # That images are square is not said by their shape: a ValueError of its own.
+    "distort": ["X another precision", "X transposed", "X axis"],
+    "resample": ["X another", "X transposed", "X axis", "positions another", "positions axis 1"],
+    "drop": ["X another precision", "X transposed", "X axis"],
+    "committee_probabilities": ["X axis 1"],
+    "predict_committee": ["X axis 1"],
     "init_state": ["params.W1 axis 1"],
     "train_epochs.pixels": ["pixels axis 0"],
     "prepare": ["X axis 0"],
+    "prepare_members": ["X axis 0"],
+    "train_members": ["runs"],
     "idx.encode": ["array"],
 }
 

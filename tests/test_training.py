@@ -277,7 +277,7 @@ def test_weights_and_order_are_drawn_from_different_keys() -> None:
     X, Y = np.zeros((784, 50), np.uint8), np.arange(50, dtype=np.uint8) % 10
     run = mf.prepare(recipes.quick, mf.key(0), X, Y)
     weights, _ = mf.split(mf.key(0))
-    assert bits(run.state.params) == bits(mf.init_params(weights))
+    assert bits(run.state.params) == bits(mf.init_params(weights, hidden=recipes.quick.hidden))
     run = mf.prepare(recipes.quick._replace(batch_size=7), mf.key(0), X, Y)
     of_weights = mf.epoch_batches(weights, 0, X, Y, 7)
     assert bits(next(iter(run.batches(0)))) != bits(next(iter(of_weights)))

@@ -1,13 +1,19 @@
 """A two-layer network for the MNIST digits, as pure functions with checked shapes.
 
 The network: ``init_params``, ``forward``, ``loss``, ``backward``, ``update``, ``predict``,
-``accuracy``, with ``relu``, ``tanh`` or ``sigmoid``. Training: ``sgd`` and ``momentum`` with
-``constant`` or ``cosine`` schedules, ``init_state``, ``make_step``, ``train``,
-``train_epochs``, or a whole recipe from ``recipes`` with ``prepare``. Data: ``load_mnist``,
-``load_digits``, ``load_idx_dataset``, ``scale``, ``epoch_batches``, ``ordered_batches``,
-``hold_out``, ``live_pixels``. Results: ``evaluate``, ``class_scores``, ``save_params``,
-``load_params``. Random numbers: ``key``, ``split``, ``fold_in``, ``generator``. Your own
-functions: ``checked``.
+``accuracy``, with ``relu``, ``tanh`` or ``sigmoid``. Several as one: ``predict_committee``,
+``committee_probabilities``.
+
+Training: ``init_state``, ``make_step``, ``train``, ``train_epochs``, ``stop_early``. Optimizers:
+``sgd``, ``momentum``, ``rmsprop``, ``adam``, and around them ``decay_weights`` and
+``average_params``. Learning rates: ``constant``, ``cosine``, ``one_cycle``, ``warm_up``. Against
+overfitting: ``distort``, ``Dropout``. Whole recipes, from ``recipes``: ``prepare``,
+``prepare_members``, ``train_members``.
+
+Data: ``load_mnist``, ``load_digits``, ``load_idx_dataset``, ``scale``, ``epoch_batches``,
+``ordered_batches``, ``hold_out``, ``live_pixels``. Results: ``evaluate``, ``class_scores``,
+``save_params``, ``load_params``, ``load_model``. Random numbers: ``key``, ``split``,
+``fold_in``, ``generator``. Your own functions: ``checked``.
 """
 
 from . import idx as idx
@@ -16,10 +22,19 @@ from .activation_functions import ActivationFunction as ActivationFunction
 from .activation_functions import relu as relu
 from .activation_functions import sigmoid as sigmoid
 from .activation_functions import tanh as tanh
+from .adaptive import AdamState as AdamState
+from .adaptive import RmspropState as RmspropState
+from .adaptive import adam as adam
+from .adaptive import rmsprop as rmsprop
 from .arrays import GreyImages as GreyImages
 from .arrays import Images as Images
 from .arrays import Labels as Labels
 from .arrays import Pixels as Pixels
+from .augment import Distortion as Distortion
+from .augment import Positions as Positions
+from .augment import distort as distort
+from .augment import random_positions as random_positions
+from .augment import resample as resample
 from .batches import Batch as Batch
 from .batches import Dataset as Dataset
 from .batches import epoch_batches as epoch_batches
@@ -27,7 +42,12 @@ from .batches import hold_out as hold_out
 from .batches import live_pixels as live_pixels
 from .batches import ordered_batches as ordered_batches
 from .batches import scale as scale
+from .committees import committee_probabilities as committee_probabilities
+from .committees import predict_committee as predict_committee
 from .contracts import checked as checked
+from .dropout import Dropout as Dropout
+from .dropout import drop as drop
+from .dropout import dropped as dropped
 from .effects.checkpoints import Model as Model
 from .effects.checkpoints import ModelError as ModelError
 from .effects.checkpoints import load_model as load_model
@@ -58,20 +78,28 @@ from .network import init_params as init_params
 from .network import loss as loss
 from .network import predict as predict
 from .network import update as update
+from .optimizers import AverageState as AverageState
 from .optimizers import MomentumState as MomentumState
 from .optimizers import Optimizer as Optimizer
-from .optimizers import Schedule as Schedule
 from .optimizers import SgdState as SgdState
-from .optimizers import constant as constant
-from .optimizers import cosine as cosine
+from .optimizers import average_params as average_params
+from .optimizers import decay_weights as decay_weights
 from .optimizers import momentum as momentum
 from .optimizers import sgd as sgd
 from .recipes import Recipe as Recipe
 from .recipes import Run as Run
 from .recipes import prepare as prepare
+from .recipes import prepare_members as prepare_members
+from .recipes import train_members as train_members
+from .schedules import Schedule as Schedule
+from .schedules import constant as constant
+from .schedules import cosine as cosine
+from .schedules import one_cycle as one_cycle
+from .schedules import warm_up as warm_up
 from .training import Step as Step
 from .training import TrainState as TrainState
 from .training import init_state as init_state
 from .training import make_step as make_step
+from .training import stop_early as stop_early
 from .training import train as train
 from .training import train_epochs as train_epochs

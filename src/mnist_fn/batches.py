@@ -51,7 +51,8 @@ def live_pixels(X: GreyImages) -> Pixels:
 
     A pixel that is 0 in every image of a training set has no gradient. Training without
     it is the same at less work, with an optimizer that leaves weights whose gradients are 0
-    as they are (weight decay does not): see ``train_epochs``. As many of these are kept
+    as they are (weight decay does not): see ``train_epochs``. (Masks of pixel dropout are then
+    others, as there are fewer pixels to draw them for.) As many of these are kept
     as make a multiple of 16, so that images that lie one after the other in memory all
     begin on the same boundary, which products are faster with.
 

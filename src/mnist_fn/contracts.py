@@ -122,7 +122,8 @@ def unchecked(function: F) -> F:
     >>> unchecked(half) is half.__wrapped__
     True
     """
-    return cast(F, _BARE.get(function, function))
+    # What can be called is not always hashable; what `checked` returns is a function.
+    return cast(F, _BARE.get(function, function)) if inspect.isfunction(function) else function
 
 
 C = TypeVar("C", dict[Any, Any], set[Any])

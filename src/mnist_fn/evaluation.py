@@ -1,7 +1,8 @@
 """How well a network does on a data set: a fold over its batches."""
 
 import functools
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,8 +11,9 @@ from jaxtyping import Float64, Int64
 from .activation_functions import ActivationFunction, relu
 from .arrays import freeze
 from .batches import Batch
+from .committees import mean_probabilities
 from .contracts import checked
-from .network import Params, loss, predict
+from .network import Params, check_labels, cross_entropies, forward
 
 
 class Evaluation(NamedTuple):
@@ -26,11 +28,18 @@ class Evaluation(NamedTuple):
 
 
 @checked
-def evaluate(params: Params, batches: Iterable[Batch], g: ActivationFunction = relu) -> Evaluation:
+def evaluate(
+    params: Params | Sequence[Params], batches: Iterable[Batch], g: ActivationFunction = relu
+) -> Evaluation:
     """Return the loss, the accuracy and the confusion matrix over all the batches.
 
+    Args:
+        params: those of a network, or of each member of a committee.
+        batches: the samples.
+        g: the hidden activation function.
+
     Raises:
-        ValueError: there is no sample, or a label is not one of the classes.
+        ValueError: there is no sample, no member, or a label is not one of the classes.
 
     >>> from mnist_fn import init_params, key
     >>> batch = Batch(np.zeros((784, 4), np.float32), np.array([0, 0, 0, 1]))
@@ -38,13 +47,19 @@ def evaluate(params: Params, batches: Iterable[Batch], g: ActivationFunction = r
     0.75
 
     """
-    classes = len(params.W2)
+    members = (params,) if isinstance(params, Params) else tuple(params)
+    classes = len(members[0].W2) if members else 0
 
     def add(total: tuple[float, np.ndarray], batch: Batch) -> tuple[float, np.ndarray]:
         loss_sum, confusion = total
         X, Y = batch
-        loss_sum += loss(params, X, Y, g) * len(Y)
-        cells = Y.astype(np.int64) * classes + predict(params, X, g)
+        answers = [forward(member, X, g) for member in members]
+        predicted = mean_probabilities(answers).argmax(axis=0)
+        check_labels("evaluate", Y, classes)
+        # The loss of a mean of probabilities exp(-loss), without computing one of them.
+        losses = [-cross_entropies(answer.Z2, Y) for answer in answers]
+        loss_sum -= float((np.logaddexp.reduce(losses) - math.log(len(members))).sum())
+        cells = Y.astype(np.int64) * classes + predicted
         counts = np.bincount(cells, minlength=classes**2).reshape(classes, classes)
         return loss_sum, confusion + counts
 

@@ -114,8 +114,18 @@ def forward(params: Params, X: Images, g: ActivationFunction = relu) -> Activati
 
 
 @checked
-def loss(params: Params, X: Images, Y: Labels, g: ActivationFunction = relu) -> float:
+def loss(
+    params: Params,
+    X: Images,
+    Y: Labels,
+    g: ActivationFunction = relu,
+    label_smoothing: float = 0.0,
+) -> float:
     """Return the mean cross-entropy ``-log A2[Y]`` over the samples, in nats.
+
+    With ``label_smoothing`` it is the cross-entropy with labels of which this share is
+    spread evenly over the classes (Szegedy et al., "Rethinking the Inception
+    Architecture for Computer Vision", 2016, section 7).
 
     It is computed from ``Z2``, as ``log(sum(exp(Z2))) - Z2[Y]`` in each column, so that
     a probability too small for its precision still has a logarithm. It is finite for
@@ -126,9 +136,11 @@ def loss(params: Params, X: Images, Y: Labels, g: ActivationFunction = relu) -> 
         X: the images, ``pixels x m``.
         Y: the true class of each image, from 0 on.
         g: the hidden activation function.
+        label_smoothing: from 0 to 1.
 
     Raises:
-        ValueError: there is no sample, or a label is not one of the classes.
+        ValueError: there is no sample, a label is not one of the classes, or
+            ``label_smoothing`` is not in [0, 1].
 
     >>> from mnist_fn import key
     >>> X, Y = np.zeros((784, 2), np.float32), np.array([3, 8])
@@ -137,15 +149,10 @@ def loss(params: Params, X: Images, Y: Labels, g: ActivationFunction = relu) -> 
 
     """
     Z2 = forward(params, X, g).Z2
-    _check_labels("loss", Y, classes=len(Z2))
-    # log(sum(exp(Z2))) = max + log(sum(exp(Z2 - max))), in which nothing overflows.
-    Z2_max = Z2.max(axis=0)
-    log_sum = np.log(np.exp(_minus(Z2, Z2_max)).sum(axis=0))
-    Z2_true = Z2[Y, np.arange(len(Y))]
-    # In float64, where the distance of two float32 numbers is always finite.
-    with np.errstate(over="ignore"):
-        losses = log_sum + (Z2_max.astype(np.float64) - Z2_true)
-    return float((losses / len(Y)).sum())
+    check_labels("loss", Y, classes=len(Z2))
+    return float(
+        (cross_entropies(Z2, Y, _checked_smoothing("loss", label_smoothing)) / len(Y)).sum()
+    )
 
 
 @checked
@@ -155,11 +162,12 @@ def backward(
     X: Images,
     Y: Labels,
     g: ActivationFunction = relu,
+    label_smoothing: float = 0.0,
 ) -> Gradients:
     """Compute the derivatives of ``loss`` at ``params`` from the activations there.
 
-    With ``T`` the one-hot labels (1 for the true class of a sample, else 0) and ``*``
-    element by element::
+    With ``T`` the one-hot labels (1 for the true class of a sample, else 0), smoothed as in
+    ``loss``, and ``*`` element by element::
 
         dZ2 = (A2 - T) / m          dW2 = dZ2 A1.T    db2 = dZ2 summed over the samples
         dZ1 = W2.T dZ2 * g'(Z1)     dW1 = dZ1 X.T     db1 = dZ1 summed over the samples
@@ -173,10 +181,12 @@ def backward(
         X: the images, ``pixels x m``.
         Y: the true class of each image, from 0 on.
         g: the hidden activation function.
+        label_smoothing: from 0 to 1.
 
     Raises:
-        ValueError: there is no sample, a label is not one of the classes, or the
-            derivative of ``g`` has another shape than ``Z1``.
+        ValueError: there is no sample, a label is not one of the classes,
+            ``label_smoothing`` is not in [0, 1], or the derivative of ``g`` has another
+            shape than ``Z1``.
 
     >>> from mnist_fn import key
     >>> params = init_params(key(0), hidden=16)
@@ -189,7 +199,9 @@ def backward(
     classes, m = A2.shape
     T = np.arange(classes)[:, np.newaxis] == Y
     if m == 0 or np.count_nonzero(T) != m:
-        _check_labels("backward", Y, classes)
+        check_labels("backward", Y, classes)
+    if s := _checked_smoothing("backward", label_smoothing):
+        T = (1 - s) * T.astype(A2.dtype) + s / classes
     dZ2 = A2 - T
     dZ2 /= m
     dW2 = np.matmul(dZ2, A1.T, order="F")
@@ -240,8 +252,7 @@ def predict(params: Params, X: Images, g: ActivationFunction = relu) -> Labels:
     >>> predict(init_params(key(0)), np.ones((784, 3), np.float32)).shape
     (3,)
     """
-    Z2 = forward(params, X, g).Z2
-    labels: np.ndarray = Z2.argmax(axis=0)
+    labels: np.ndarray = forward(params, X, g).A2.argmax(axis=0)
     freeze((labels,))
     return labels
 
@@ -259,8 +270,27 @@ def accuracy(params: Params, X: Images, Y: Labels, g: ActivationFunction = relu)
     1.0
 
     """
-    _check_labels("accuracy", Y, classes=len(params.W2))
+    check_labels("accuracy", Y, classes=len(params.W2))
     return float(np.mean(predict(params, X, g) == Y))
+
+
+def cross_entropies(Z2: np.ndarray, Y: np.ndarray, label_smoothing: float = 0.0) -> np.ndarray:
+    """Return the loss of each sample, from its logits and its label.
+
+    >>> cross_entropies(np.zeros((2, 1)), np.array([0])).round(4)  # log 2
+    array([0.6931])
+    """
+    # log(sum(exp(Z2))) = max + log(sum(exp(Z2 - max))), in which nothing overflows.
+    Z2_max = Z2.max(axis=0)
+    log_sum = np.log(np.exp(_minus(Z2, Z2_max)).sum(axis=0))
+    Z2_true = Z2[Y, np.arange(len(Y))]
+    # In float64, where the distance of two float32 numbers is always finite.
+    with np.errstate(over="ignore"):
+        losses: np.ndarray = log_sum + (Z2_max.astype(np.float64) - Z2_true)
+        if label_smoothing:
+            by_class = log_sum + (Z2_max.astype(np.float64) - Z2)
+            losses = (1 - label_smoothing) * losses + label_smoothing * by_class.mean(axis=0)
+    return losses
 
 
 def _order_of(W1: np.ndarray) -> Literal["C", "F"]:
@@ -288,7 +318,19 @@ def _minus(Z: np.ndarray, Z_max: np.ndarray) -> np.ndarray:
     return distance
 
 
-def _check_labels(name: str, Y: np.ndarray, classes: int) -> None:
+def _checked_smoothing(name: str, label_smoothing: float) -> float:
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(
+            f"{name}: label_smoothing is {label_smoothing}, but it must be from 0 to 1"
+        )
+    return float(label_smoothing)  # np.float64 would turn float32 into float64
+
+
+def check_labels(name: str, Y: np.ndarray, classes: int) -> None:
+    """Raise a ``ValueError`` if there is no label, or one that is not one of the classes.
+
+    >>> check_labels("here", np.array([0, 9]), classes=10)
+    """
     if len(Y) == 0:
         raise ValueError(f"{name}: the batch is empty (m = 0), and a mean needs a sample")
     # A negative label would count from the last class, and never fail.

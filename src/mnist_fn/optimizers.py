@@ -1,25 +1,19 @@
-"""Optimizers and learning-rate schedules.
+"""Optimizers: pairs of pure functions. What one carries from step to step is a value."""
 
-An optimizer is a pair of pure functions, and what it carries from step to step is
-a value. A schedule is a function from the number of the step, counted from 0, to
-the learning rate.
-"""
-
+import inspect
 import math
 import weakref
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from .arrays import freeze
+from .arrays import freeze, frozen
 from .contracts import checked, unchecked
 from .network import Gradients, Params, descend
+from .schedules import Schedule, as_schedule
 
 S = TypeVar("S")
-
-Schedule: TypeAlias = Callable[[int], float]
-"""From the number of a step, counted from 0, to its learning rate."""
 
 
 class Optimizer(NamedTuple, Generic[S]):
@@ -42,50 +36,15 @@ class MomentumState(NamedTuple):
     velocity: Gradients
 
 
-@checked
-def constant(learning_rate: float) -> Schedule:
-    """Return the schedule that is ``learning_rate`` at every step.
+class AverageState(NamedTuple, Generic[S]):
+    """The state of the optimizer inside, and the average of the parameters after each step.
 
-    Raises:
-        ValueError: ``learning_rate`` is not finite.
-
-    >>> constant(0.1)(1000)
-    0.1
-
+    Before the first step it is the first parameters.
     """
-    _check_finite("constant", learning_rate)
 
-    def schedule(step: int) -> float:
-        return learning_rate
-
-    return schedule
-
-
-@checked
-def cosine(learning_rate: float, steps: int) -> Schedule:
-    """Return the schedule that falls from ``learning_rate`` to 0 along half a cosine.
-
-    It reaches 0 at step number ``steps`` and stays there.
-
-    Source: Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm
-    Restarts", 2017, equation 5, without restarts.
-
-    Raises:
-        ValueError: ``steps`` is less than 1, or ``learning_rate`` is not finite.
-
-    >>> schedule = cosine(0.1, steps=4)
-    >>> [round(schedule(step), 4) for step in range(6)]
-    [0.1, 0.0854, 0.05, 0.0146, 0.0, 0.0]
-
-    """
-    _check_finite("cosine", learning_rate)
-    if steps < 1:
-        raise ValueError(f"cosine: steps is {steps}, but it must be 1 or more")
-
-    def schedule(step: int) -> float:
-        return learning_rate * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
-
-    return schedule
+    step: int
+    inside: S
+    average: Params
 
 
 @checked
@@ -99,7 +58,7 @@ def sgd(learning_rate: float | Schedule) -> Optimizer[SgdState]:
     >>> state
     SgdState(step=1)
     """
-    schedule = _as_schedule(learning_rate)
+    schedule = as_schedule(learning_rate)
 
     @checked
     def init(params: Params) -> SgdState:
@@ -120,11 +79,16 @@ def sgd(learning_rate: float | Schedule) -> Optimizer[SgdState]:
 
 
 @checked
-def momentum(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer[MomentumState]:
+def momentum(
+    learning_rate: float | Schedule, decay: float = 0.9, nesterov: bool = False
+) -> Optimizer[MomentumState]:
     """Return gradient descent along ``velocity = decay * velocity + gradient``.
 
+    With ``nesterov`` it goes along ``decay * velocity + gradient``, with the velocity
+    that has the gradient in it already: where the next step would go.
+
     Source: Sutskever, Martens, Dahl and Hinton, "On the importance of initialization
-    and momentum in deep learning", 2013, equation 1, with the learning rate taken
+    and momentum in deep learning", 2013, equations 1 to 4, with the learning rate taken
     out of the velocity, so that a schedule acts at once.
 
     Raises:
@@ -138,10 +102,8 @@ def momentum(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer[M
     1
 
     """
-    if not 0 <= decay < 1:
-        raise ValueError(f"momentum: decay is {decay}, but it must be at least 0 and less than 1")
-    schedule = _as_schedule(learning_rate)
-    mu = float(decay)  # as in `network.update`: np.float64 would turn float32 into float64
+    mu = number_in("momentum: decay", decay)
+    schedule = as_schedule(learning_rate)
 
     def decayed_sum(v: np.ndarray, dp: np.ndarray) -> np.ndarray:
         total: np.ndarray = v * mu
@@ -150,7 +112,7 @@ def momentum(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer[M
 
     @checked
     def init(params: Params) -> MomentumState:
-        return MomentumState(0, freeze(Gradients(*(np.zeros_like(p) for p in params))))
+        return MomentumState(0, each(np.zeros_like, params))
 
     @checked
     def update(
@@ -161,11 +123,83 @@ def momentum(learning_rate: float | Schedule, decay: float = 0.9) -> Optimizer[M
     def update_into(
         out: Gradients, params: Params, gradients: Gradients, state: MomentumState
     ) -> tuple[Params, MomentumState]:
-        velocity = freeze(Gradients(*map(decayed_sum, state.velocity, gradients)))
-        moved = _descend(out, params, velocity, schedule(state.step))
+        velocity = each(decayed_sum, state.velocity, gradients)
+        direction = each(decayed_sum, velocity, gradients) if nesterov else velocity
+        moved = _descend(out, params, direction, schedule(state.step))
         return moved, MomentumState(state.step + 1, velocity)
 
     _INTO[update] = update_into
+    return Optimizer(init, update)
+
+
+@checked
+def decay_weights(optimizer: Optimizer[S], weight_decay: float) -> Optimizer[S]:
+    """Return the optimizer of the loss plus ``weight_decay / 2`` times the squared weights.
+
+    It adds ``weight_decay * W1`` and ``weight_decay * W2`` to their gradients. Biases do
+    not decay. (For ``adam``, its own ``weight_decay`` is the better one.)
+
+    Source: Krogh and Hertz, "A Simple Weight Decay Can Improve Generalization", 1991.
+
+    Raises:
+        ValueError: ``weight_decay`` is not in [0, infinity).
+
+    >>> ones, zeros = [np.ones((1, 1))] * 4, [np.zeros((1, 1))] * 4
+    >>> decayed = decay_weights(sgd(0.5), 0.1).update(Params(*ones), Gradients(*zeros), SgdState(0))
+    >>> decayed[0].W1, decayed[0].b1
+    (array([[0.95]]), array([[1.]]))
+
+    """
+    weight_decay = number_in("decay_weights: weight_decay", weight_decay, below=math.inf)
+    inside = unchecked(optimizer.update)
+
+    @checked
+    def update(params: Params, gradients: Gradients, state: S) -> tuple[Params, S]:
+        return inside(params, with_decay(gradients, params, weight_decay), state)
+
+    return Optimizer(optimizer.init, update)
+
+
+@checked
+def average_params(optimizer: Optimizer[S], decay: float = 0.999) -> Optimizer[AverageState[S]]:
+    """Return the optimizer that also keeps an exponential average of the parameters.
+
+    It is ``state.average``, ``decay * average + (1 - decay) * params`` after each step but
+    the first, when it is the parameters themselves. The training does not depend on it.
+
+    Source: Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging",
+    1992, with exponential weights; started as in PyTorch.
+
+    Raises:
+        ValueError: ``decay`` is not in [0, 1).
+
+    >>> ones = [np.ones((1, 1))] * 4
+    >>> optimizer = average_params(sgd(1.0), decay=0.5)
+    >>> params, state = Params(*ones), optimizer.init(Params(*ones))
+    >>> for _ in range(3):  # 0, -1, -2
+    ...     params, state = optimizer.update(params, Gradients(*ones), state)
+    >>> state.average.W1
+    array([[-1.25]])
+
+    """
+    rho = number_in("average_params: decay", decay)
+    inside = unchecked(optimizer.update)
+
+    @checked
+    def init(params: Params) -> AverageState[S]:
+        return AverageState(0, optimizer.init(params), Params(*map(frozen, params)))
+
+    @checked
+    def update(
+        params: Params, gradients: Gradients, state: AverageState[S]
+    ) -> tuple[Params, AverageState[S]]:
+        moved, inner = inside(params, gradients, state.inside)
+        average = moved
+        if state.step:
+            pairs = zip(state.average, moved, strict=True)
+            average = freeze(Params(*(rho * a + (1 - rho) * p for a, p in pairs)))
+        return moved, AverageState(state.step + 1, inner, average)
+
     return Optimizer(init, update)
 
 
@@ -187,7 +221,7 @@ def consuming(optimizer: Optimizer[S]) -> Callable[[Params, Gradients, S], tuple
     >>> params.W1 is gradients.dW1
     True
     """
-    update_into = _INTO.get(optimizer.update)
+    update_into = _INTO.get(optimizer.update) if inspect.isfunction(optimizer.update) else None
     if update_into is None:
         return unchecked(optimizer.update)
 
@@ -200,6 +234,41 @@ def consuming(optimizer: Optimizer[S]) -> Callable[[Params, Gradients, S], tuple
     return update
 
 
+def each(function: Callable[..., np.ndarray], *of: Params | Gradients) -> Gradients:
+    """Return what the function makes of each array, or of those at the same place.
+
+    >>> each(np.zeros_like, Params(*[np.ones((1, 1))] * 4)).dW1
+    array([[0.]])
+    """
+    return freeze(Gradients(*map(function, *of)))
+
+
+def with_decay(gradients: Gradients, params: Params, weight_decay: float) -> Gradients:
+    """Add to the gradients of the weights, not of the biases, this share of the weights.
+
+    >>> ones = [np.ones((1, 1))] * 4
+    >>> with_decay(Gradients(*ones), Params(*ones), 0.5).dW1
+    array([[1.5]])
+    """
+    dW1, db1, dW2, db2 = gradients
+    dW1, dW2 = freeze((dW1 + weight_decay * params.W1, dW2 + weight_decay * params.W2))
+    return Gradients(dW1, db1, dW2, db2)
+
+
+def number_in(name: str, number: float, least: float = 0, below: float = 1) -> float:
+    """Return the number as Python's own: np.float64 would turn float32 into float64.
+
+    >>> number_in("adam: beta1", 1.5)
+    Traceback (most recent call last):
+    ValueError: adam: beta1 is 1.5, but it must be at least 0 and less than 1
+    """
+    if not least <= number < below:
+        raise ValueError(
+            f"{name} is {number}, but it must be at least {least:g} and less than {below:g}"
+        )
+    return float(number)
+
+
 def _descend(out: Gradients, params: Params, gradients: Gradients, learning_rate: float) -> Params:
     rate = float(learning_rate)  # np.float64 would turn float32 into float64
     rows = zip(params, gradients, out, strict=True)
@@ -208,12 +277,3 @@ def _descend(out: Gradients, params: Params, gradients: Gradients, learning_rate
 
 def _room_for(gradients: Gradients) -> Gradients:
     return Gradients(*map(np.empty_like, gradients))
-
-
-def _as_schedule(learning_rate: float | Schedule) -> Schedule:
-    return learning_rate if callable(learning_rate) else constant(learning_rate)
-
-
-def _check_finite(name: str, learning_rate: float) -> None:
-    if not math.isfinite(learning_rate):
-        raise ValueError(f"{name}: learning_rate is {learning_rate}, but it must be finite")

@@ -1,19 +1,22 @@
 """Named, complete settings of a training run."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from .activation_functions import ActivationFunction, relu
 from .arrays import GreyImages, Labels, Pixels, freeze
+from .augment import Distortion, random_positions, resample
 from .batches import Batch, epoch_batches, live_pixels
-from .contracts import checked
-from .keys import Key, generator, split
+from .contracts import checked, unchecked
+from .dropout import Dropout
+from .keys import Key, fold_in, generator, split
 from .network import Params, init_params
-from .optimizers import Optimizer, constant, cosine, momentum, sgd
-from .training import Step, TrainState, init_state, make_step
+from .optimizers import Optimizer, momentum, sgd
+from .schedules import Schedule, constant, cosine, warm_up
+from .training import Step, TrainState, init_state, make_step, train_epochs
 
 
 class Recipe(NamedTuple):
@@ -25,8 +28,19 @@ class Recipe(NamedTuple):
     batch_size: int | None
     """None is the whole training set."""
     learning_rate: float
+    warm_up: int = 0
+    """The epochs in which the learning rate rises from 0, before its schedule begins."""
     schedule: Literal["constant", "cosine"] = "constant"
     momentum: float = 0.0
+    nesterov: bool = False
+    pixel_dropout: float = 0.0
+    hidden_dropout: float = 0.0
+    distortion: Distortion | None = None
+    """Each batch is distorted anew, by at most this."""
+    members: int = 1
+    """How many such networks make a committee."""
+    about: str = ""
+    """What it is good for, to choose by."""
     init: Literal["he", "uniform"] = "he"
     """``he`` is ``init_params``; ``uniform`` draws weights and biases from [-0.5, 0.5)."""
     g: ActivationFunction = relu
@@ -34,17 +48,62 @@ class Recipe(NamedTuple):
 
 quick: Recipe = Recipe(
     "quick",
-    hidden=128,
-    epochs=10,
+    hidden=256,
+    epochs=8,
     batch_size=64,
     learning_rate=0.1,
     schedule="cosine",
     momentum=0.9,
+    distortion=Distortion(displacement=10),
+    about="98.6 % on MNIST in 6 seconds: 256 hidden units, distorted images",
 )
-"""The best accuracy on MNIST within a few seconds on two cores."""
 
-digits: Recipe = quick._replace(name="digits", epochs=100)
-"""``quick`` for the built-in digits, of which there are forty times fewer."""
+digits: Recipe = Recipe(
+    "digits",
+    hidden=128,
+    epochs=100,
+    batch_size=64,
+    learning_rate=0.1,
+    schedule="cosine",
+    momentum=0.9,
+    about="96.5 % on the 1,797 built-in digits in 1 second: 128 hidden units",
+)
+
+plain: Recipe = Recipe(
+    "plain",
+    hidden=800,
+    epochs=100,
+    batch_size=128,
+    learning_rate=0.1,
+    warm_up=1,
+    schedule="cosine",
+    momentum=0.9,
+    nesterov=True,
+    pixel_dropout=0.2,
+    hidden_dropout=0.5,
+    about="98.8 % in 2 minutes: 800 hidden units, dropout, the images as they are",
+)
+
+elastic: Recipe = plain._replace(
+    name="elastic",
+    epochs=120,
+    pixel_dropout=0.0,
+    hidden_dropout=0.0,
+    distortion=Distortion(),
+    about="99.5 % in 3 minutes: 800 hidden units, distorted images",
+)
+
+best: Recipe = elastic._replace(
+    name="best",
+    hidden=1600,
+    about="99.5 % in 5 minutes: 1,600 hidden units, distorted images",
+)
+
+committee: Recipe = elastic._replace(
+    name="committee",
+    members=5,
+    about="99.6 % in 13 minutes: five networks of elastic",
+)
 
 seed: Recipe = Recipe(
     "seed",
@@ -53,10 +112,12 @@ seed: Recipe = Recipe(
     batch_size=None,
     learning_rate=0.1,
     init="uniform",
+    about="85 % in 1 minute: where this project began, 500 steps of plain gradient descent",
 )
-"""Where this project began: 500 steps of gradient descent on the whole training set."""
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (quick, digits, seed)}
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe for recipe in (quick, digits, plain, elastic, best, committee, seed)
+}
 """Every recipe by its name."""
 
 
@@ -92,28 +153,100 @@ def prepare(recipe: Recipe, key: Key, X: GreyImages, Y: Labels, classes: int = 1
         number = getattr(recipe, name)
         if number is not None and number < least:
             raise ValueError(f"prepare: {name} is {number}, but it must be {least} or more")
-    params_key, order_key = split(key)
+    pixels_of_image = len(X)
+    params_key, order_key, distortion_key, dropout_key = split(key, 4)
     m = len(Y)
     batch_size = max(m, 1) if recipe.batch_size is None else recipe.batch_size
-    live = live_pixels(X)
-    X_live = X.T.take(live, axis=1).T
+    pixels = live_pixels(X)
+    if recipe.distortion is None:
+        X = X.T.take(pixels, axis=1).T
 
     def batches_of(epoch: int) -> Iterable[Batch]:
-        return epoch_batches(order_key, epoch, X_live, Y, batch_size)
+        batches = epoch_batches(order_key, epoch, X, Y, batch_size)
+        if recipe.distortion is None:
+            return batches
+        return _distorted(fold_in(distortion_key, epoch), batches, recipe.distortion, pixels)
 
     init = init_params if recipe.init == "he" else _uniform_params
-    params = init(params_key, pixels=len(X), hidden=recipe.hidden, classes=classes)
-    optimizer = _optimizer(recipe, steps=recipe.epochs * math.ceil(m / batch_size))
-    state = init_state(optimizer, params)
-    return Run(make_step(optimizer, recipe.g), state, batches_of, recipe.epochs, live)
+    params = init(params_key, pixels=pixels_of_image, hidden=recipe.hidden, classes=classes)
+    optimizer = _optimizer(recipe, steps_per_epoch=math.ceil(m / batch_size))
+    dropout = None
+    if recipe.pixel_dropout or recipe.hidden_dropout:
+        dropout = Dropout(dropout_key, recipe.pixel_dropout, recipe.hidden_dropout)
+    step = make_step(optimizer, recipe.g, dropout=dropout)
+    return Run(step, init_state(optimizer, params), batches_of, recipe.epochs, pixels)
 
 
-def _optimizer(recipe: Recipe, steps: int) -> Optimizer[Any]:
+@checked
+def prepare_members(
+    recipe: Recipe, key: Key, X: GreyImages, Y: Labels, classes: int = 10
+) -> Iterator[Run]:
+    """Yield what ``prepare`` returns for each member of a committee, each with its own key.
+
+    A recipe for one network has one member. The key of the first is ``key`` itself.
+
+    Raises:
+        ValueError: a number of the recipe is out of its range.
+
+    >>> from mnist_fn import key
+    >>> X, Y = np.zeros((784, 20), np.uint8), np.zeros(20, np.uint8)
+    >>> runs = prepare_members(quick._replace(epochs=2, members=3), key(0), X, Y)
+    >>> [len(members) for members, state in train_members(runs)]
+    [0, 1, 1, 2, 2, 3]
+
+    """
+    if recipe.members < 1:
+        raise ValueError(f"prepare: members is {recipe.members}, but it must be 1 or more")
+    keys = (key, *(fold_in(key, i) for i in range(1, recipe.members)))
+    return (prepare(recipe, member_key, X, Y, classes) for member_key in keys)
+
+
+@checked
+def train_members(
+    runs: Iterable[Run],
+) -> Iterator[tuple[tuple[Params, ...], TrainState[Any]]]:
+    """Yield after each epoch of each run the networks that are finished, and its state.
+
+    >>> from mnist_fn import key
+    >>> X, Y = np.zeros((784, 20), np.uint8), np.zeros(20, np.uint8)
+    >>> for members, state in train_members([prepare(digits._replace(epochs=2), key(0), X, Y)]):
+    ...     print(state.epoch, len(members))
+    1 0
+    2 1
+    """
+    return _members(runs)
+
+
+def _members(runs: Iterable[Run]) -> Iterator[tuple[tuple[Params, ...], TrainState[Any]]]:
+    members: tuple[Params, ...] = ()
+    for run in runs:
+        for state in train_epochs(*run):
+            if state.epoch == run.epochs:
+                members += (state.params,)
+            yield members, state
+
+
+def _distorted(
+    key: Key, batches: Iterable[Batch], distortion: Distortion, pixels: Pixels
+) -> Iterator[Batch]:
+    """Yield the batches, each under a distortion of its own, and these pixels of them only."""
+    # Their contracts are left to the step, which checks what comes out.
+    positions_of, resample_ = unchecked(random_positions), unchecked(resample)
+    for i, (X, Y) in enumerate(batches):
+        positions = positions_of(fold_in(key, i), math.isqrt(len(X)), distortion)
+        yield Batch(resample_(X, positions[:, pixels]), Y)
+
+
+def _optimizer(recipe: Recipe, steps_per_epoch: int) -> Optimizer[Any]:
+    schedule: Schedule = constant(recipe.learning_rate)
     if recipe.schedule == "cosine":
+        steps = (recipe.epochs - recipe.warm_up) * steps_per_epoch
         schedule = cosine(recipe.learning_rate, max(steps, 1))
-    else:
-        schedule = constant(recipe.learning_rate)
-    return momentum(schedule, recipe.momentum) if recipe.momentum else sgd(schedule)
+    if recipe.warm_up:
+        schedule = warm_up(schedule, recipe.warm_up * steps_per_epoch)
+    if recipe.momentum:
+        return momentum(schedule, recipe.momentum, recipe.nesterov)
+    return sgd(schedule)
 
 
 def _uniform_params(key: Key, *, pixels: int, hidden: int, classes: int) -> Params:

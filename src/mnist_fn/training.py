@@ -1,6 +1,7 @@
 """Training is a fold: a step is a reducer, and ``train`` is ``functools.reduce``."""
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -10,18 +11,27 @@ from .activation_functions import ActivationFunction, relu, relu_in_place
 from .arrays import Pixels, freeze, frozen
 from .batches import Batch
 from .contracts import checked, unchecked
+from .dropout import Dropout, drop, dropped
+from .keys import fold_in, split
 from .network import Gradients, Params, backward, forward
 from .optimizers import Optimizer, consuming
 
 S = TypeVar("S")
+T = TypeVar("T")
 
 
 class TrainState(NamedTuple, Generic[S]):
-    """All that training carries on: from this value it goes on with the same bits."""
+    """All that training carries on: from this value it goes on with the same bits.
+
+    (``train_epochs`` goes on from whole epochs: one that was begun is begun anew.)
+    """
 
     params: Params
     optimizer_state: S
     epoch: int
+    batch: int = 0
+    """How many batches of this epoch are in the state. With ``epoch`` and a key, it gives
+    the key of the step that comes next."""
 
 
 Step: TypeAlias = Callable[[TrainState[S], Batch], TrainState[S]]
@@ -41,8 +51,23 @@ def init_state(optimizer: Optimizer[S], params: Params) -> TrainState[S]:
 
 
 @checked
-def make_step(optimizer: Optimizer[S], g: ActivationFunction = relu) -> Step[S]:
+def make_step(
+    optimizer: Optimizer[S],
+    g: ActivationFunction = relu,
+    *,
+    dropout: Dropout | None = None,
+    label_smoothing: float = 0.0,
+) -> Step[S]:
     """Return the step that moves the parameters along the gradient of one batch.
+
+    Args:
+        optimizer: how they move.
+        g: the hidden activation function.
+        dropout: which share of the pixels and hidden units each step leaves out.
+        label_smoothing: which share of each label is spread over all the classes.
+
+    Raises:
+        ValueError: (at the first step) a share is not in its range.
 
     >>> import numpy as np
     >>> from mnist_fn import init_params, key, loss, sgd
@@ -52,20 +77,27 @@ def make_step(optimizer: Optimizer[S], g: ActivationFunction = relu) -> Step[S]:
     >>> after = make_step(optimizer)(before, Batch(X, Y))
     >>> loss(after.params, X, Y) < loss(before.params, X, Y)
     True
+
     """
     # The contract of the step holds for all that it is made of; and what one part of it
     # makes, nobody but the next one sees, which may write over it.
     forward_, backward_ = unchecked(forward), unchecked(backward)
     update = consuming(optimizer)
-    g = relu_in_place if g is relu else g
+    drop_, dropped_ = unchecked(drop), unchecked(dropped)
+    g_ = relu_in_place if g is relu and dropout is None else g
 
     @checked
     def step(state: TrainState[S], batch: Batch) -> TrainState[S]:
-        params, optimizer_state, epoch = state
+        params, optimizer_state, epoch, index = state
         X, Y = batch
-        gradients = backward_(params, forward_(params, X, g), X, Y, g)
+        h = g_
+        if dropout is not None:
+            pixels_key, hidden_key = split(fold_in(fold_in(dropout.key, epoch), index))
+            X = drop_(pixels_key, X, dropout.pixels)
+            h = dropped_(hidden_key, g_, dropout.hidden)
+        gradients = backward_(params, forward_(params, X, h), X, Y, h, label_smoothing)
         params, optimizer_state = update(params, gradients, optimizer_state)
-        return TrainState(params, optimizer_state, epoch)
+        return TrainState(params, optimizer_state, epoch, index + 1)
 
     return step
 
@@ -127,6 +159,43 @@ def train_epochs(
     return _epochs(step, state, batches, epochs, pixels)
 
 
+@checked
+def stop_early(states: Iterable[T], loss_of: Callable[[T], float], patience: int = 5) -> T:
+    """Return the state of least loss, and take no more once it has not fallen for a while.
+
+    Args:
+        states: the stream of epochs, as ``train_epochs`` returns it.
+        loss_of: from a state to its loss, on samples held back for validation.
+        patience: so many states in a row without a lesser loss are the last.
+
+    Raises:
+        ValueError: ``patience`` is less than 1, or there is no state whose loss is a number
+            and less than infinity.
+
+    >>> from mnist_fn import init_params, key, sgd
+    >>> first = init_state(sgd(0.1), init_params(key(0)))
+    >>> states = (first._replace(epoch=epoch) for epoch in range(100))
+    >>> stop_early(states, lambda state: [5.0, 2.0, 1.0, 1.5, 3.0][state.epoch], patience=2).epoch
+    2
+
+    """
+    if patience < 1:
+        raise ValueError(f"stop_early: patience is {patience}, but it must be 1 or more")
+    best: T | None = None
+    least, waited = math.inf, 0
+    for state in states:
+        loss = loss_of(state)
+        if loss < least:
+            best, least, waited = state, loss, 0
+        else:
+            waited += 1
+        if waited == patience:
+            break
+    if best is None:
+        raise ValueError("stop_early: no state has a loss that is a number and less than infinity")
+    return best
+
+
 def _epochs(
     step: Step[S],
     state: TrainState[S],
@@ -135,12 +204,13 @@ def _epochs(
     pixels: np.ndarray | None,
 ) -> Iterator[TrainState[S]]:
     for epoch in range(state.epoch, epochs):
+        state = state._replace(batch=0)
         if pixels is None:
             state = train(step, state, batches(epoch))
         else:
             part = train(step, _narrow(state, pixels), batches(epoch))
             state = _widen(state, part, pixels)
-        state = state._replace(epoch=epoch + 1)
+        state = state._replace(epoch=epoch + 1, batch=0)
         yield state
 
 

@@ -1,0 +1,80 @@
+"""Committees: several networks that answer as one, by the mean of their probabilities.
+
+Source: Meier, Ciresan, Gambardella and Schmidhuber, "Better Digit Recognition with a
+Committee of Simple Neural Nets", 2011. Training one is a map over keys: the same
+settings, with other random numbers.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from .activation_functions import ActivationFunction, relu
+from .arrays import Images, Labels, freeze
+from .contracts import checked
+from .hints import SameFloat
+from .network import Activations, Params, forward
+
+
+@checked
+def committee_probabilities(
+    members: Sequence[Params], X: Images, g: ActivationFunction = relu
+) -> SameFloat[np.ndarray, "classes m"]:
+    """Return the mean of the members' ``A2``: the probabilities of each sample.
+
+    Args:
+        members: the parameters of each; their numbers of hidden units may differ.
+        X: the images, ``pixels x m``.
+        g: the hidden activation function of all of them.
+
+    Raises:
+        ValueError: there is no member, or they tell different numbers of classes apart.
+
+    >>> from mnist_fn import init_params, key, split
+    >>> members = [init_params(k) for k in split(key(0), 3)]
+    >>> A2 = committee_probabilities(members, np.ones((784, 5), np.float32))
+    >>> A2.shape, bool(np.allclose(A2.sum(axis=0), 1))
+    ((10, 5), True)
+
+    """
+    return mean_probabilities([forward(params, X, g) for params in members])
+
+
+@checked
+def predict_committee(members: Sequence[Params], X: Images, g: ActivationFunction = relu) -> Labels:
+    """Return the most probable class of each sample (of equals, the first).
+
+    Raises:
+        ValueError: there is no member, or they tell different numbers of classes apart.
+
+    >>> from mnist_fn import init_params, key, split
+    >>> members = [init_params(k) for k in split(key(0), 3)]
+    >>> predict_committee(members, np.ones((784, 5), np.float32)).shape
+    (5,)
+
+    """
+    labels: np.ndarray = committee_probabilities(members, X, g).argmax(axis=0)
+    freeze((labels,))
+    return labels
+
+
+def mean_probabilities(answers: Sequence[Activations]) -> np.ndarray:
+    """Return the mean of the probabilities ``A2`` that one network or more computed.
+
+    >>> Z = np.zeros((2, 1))
+    >>> mean_probabilities([Activations(Z, Z, Z, A2) for A2 in (np.zeros(2), np.ones(2))])
+    array([0.5, 0.5])
+    """
+    probabilities = [answer.A2 for answer in answers]
+    if not probabilities:
+        raise ValueError("committee: it has no member, but must have one or more")
+    for i, A2 in enumerate(probabilities):
+        if len(A2) != len(probabilities[0]):
+            raise ValueError(
+                f"committee: member {i} tells {len(A2)} classes apart, "
+                f"but member 0 {len(probabilities[0])}"
+            )
+    mean: np.ndarray = functools.reduce(np.add, probabilities) / len(probabilities)
+    freeze((mean,))
+    return mean

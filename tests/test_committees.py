@@ -1,0 +1,96 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mnist_fn as mf
+from mnist_fn import ActivationFunction, Batch, Params, relu, sigmoid, tanh
+
+ACTIVATIONS = (relu, tanh, sigmoid)
+
+
+@st.composite
+def committees(draw: st.DrawFn) -> tuple[list[Params], Batch]:
+    """Networks of different widths, with one batch of data."""
+    pixels, classes, m = draw(st.integers(1, 5)), draw(st.integers(1, 4)), draw(st.integers(1, 6))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    members = []
+    for hidden in draw(st.lists(st.integers(1, 6), min_size=1, max_size=5)):
+        shapes = (hidden, pixels), (hidden, 1), (classes, hidden), (classes, 1)
+        members.append(Params(*(random.normal(size=shape) for shape in shapes)))
+    return members, Batch(random.random((pixels, m)), random.integers(0, classes, m))
+
+
+@given(committees(), st.sampled_from(ACTIVATIONS), st.integers(0, 5))
+def test_a_committee_answers_by_its_mean_probability_in_any_order(
+    committee: tuple[list[Params], Batch], g: ActivationFunction, cut: int
+) -> None:
+    members, (X, Y) = committee
+    answers = [mf.forward(params, X, g).A2 for params in members]
+    mean = np.empty_like(answers[0])
+    for at in np.ndindex(mean.shape):
+        mean[at] = math.fsum(float(A2[at]) for A2 in answers) / len(members)
+    for some_order in (members, members[::-1], tuple(members[1:] + members[:1])):
+        probabilities = mf.committee_probabilities(some_order, X, g)
+        np.testing.assert_allclose(probabilities, mean, rtol=1e-14)
+        labels = mf.predict_committee(some_order, X, g)
+        assert labels.tolist() == probabilities.argmax(axis=0).tolist()
+
+        parts = [Batch(X[:, part], Y[part]) for part in (slice(cut), slice(cut, None))]
+        batches = [part for part in parts if len(part.Y)]
+        loss, accuracy, confusion = mf.evaluate(some_order, batches, g)
+        losses = [-math.log(mean[y, j]) for j, y in enumerate(Y.tolist())]
+        assert loss == pytest.approx(math.fsum(losses) / len(Y), rel=1e-12, abs=1e-14)
+        expected = np.zeros_like(confusion)
+        for true, taken_for in zip(Y.tolist(), labels.tolist(), strict=True):
+            expected[true, taken_for] += 1
+        np.testing.assert_array_equal(confusion, expected)
+        assert accuracy == np.trace(expected) / len(Y)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("g", ACTIVATIONS, ids=lambda g: g.name)
+def test_a_committee_of_one_is_the_network(
+    g: ActivationFunction, dtype: type[np.float32] | type[np.float64], digits: mf.Dataset
+) -> None:
+    params = mf.init_params(mf.key(0), hidden=20, dtype=dtype)
+    X, Y = mf.scale(digits.X_test, dtype), digits.Y_test
+    A2 = mf.forward(params, X, g).A2
+    probabilities = mf.committee_probabilities([params], X, g)
+    assert (probabilities.dtype, probabilities.tobytes()) == (A2.dtype, A2.tobytes())
+    labels = mf.predict_committee((params,), X, g)
+    assert labels.tolist() == mf.predict(params, X, g).tolist()
+    batches = [Batch(X[:, :100], Y[:100]), Batch(X[:, 100:], Y[100:])]
+    alone, committee = mf.evaluate(params, batches, g), mf.evaluate([params], batches, g)
+    assert (alone.loss, alone.accuracy) == (committee.loss, committee.accuracy)
+    np.testing.assert_array_equal(alone.confusion, committee.confusion)
+
+
+def test_the_loss_of_a_probability_that_is_too_small_for_its_precision_is_finite() -> None:
+    one = np.ones((1, 1))
+    members = [Params(one, one - 1, np.array([[0.0], [-z]]), np.zeros((2, 1))) for z in (2e3, 3e3)]
+    loss = mf.evaluate(members, [Batch(one, np.array([1]))]).loss
+    assert loss == pytest.approx(2e3 + math.log(2), rel=1e-15)
+
+
+def test_a_committee_without_members_is_refused() -> None:
+    X, Y = np.ones((6, 2), np.float32), np.array([0, 1])
+    says = "^committee: it has no member, but must have one or more$"
+    with pytest.raises(ValueError, match=says):
+        mf.committee_probabilities([], X)
+    with pytest.raises(ValueError, match=says):
+        mf.predict_committee((), X)
+    with pytest.raises(ValueError, match=says):
+        mf.evaluate([], [Batch(X, Y)])
+
+
+def test_members_that_answer_different_questions_are_refused() -> None:
+    X, Y = np.ones((6, 2), np.float32), np.array([0, 0])
+    members = [mf.init_params(mf.key(0), pixels=6, classes=classes) for classes in (3, 3, 1)]
+    says = "^committee: member 2 tells 1 classes apart, but member 0 3$"
+    with pytest.raises(ValueError, match=says):
+        mf.committee_probabilities(members, X)
+    with pytest.raises(ValueError, match=says):
+        mf.evaluate(members, [Batch(X, Y)])
