@@ -10,7 +10,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jaxtyping
 import numpy as np
@@ -94,10 +94,71 @@ def test_load_undoes_save(
     params = mf.init_params(mf.key(1), **sizes, dtype=dtype)
     mf.save_params(tmp_path / "model.npz", params, g=g, trained_on=trained_on)
     model = mf.load_model(tmp_path / "model.npz")
-    assert same_bits(model.params, params)
+    assert same_bits(model.members[0], params)
     assert (model.g, model.trained_on) == (g, trained_on)
-    assert not any(array.flags.writeable for array in model.params)
+    assert not any(array.flags.writeable for array in model.members[0])
     assert same_bits(mf.load_params(tmp_path / "model.npz"), params)
+
+
+def test_load_undoes_save_for_a_committee(tmp_path: Path) -> None:
+    sizes = [(5, 2), (5, 4), (5, 3)]
+    members = [
+        mf.init_params(mf.key(i), pixels=pixels, hidden=hidden, classes=3)
+        for i, (pixels, hidden) in enumerate(sizes * 4)
+    ]
+    mf.save_params(tmp_path / "model.npz", members)
+    loaded = mf.load_model(tmp_path / "model.npz").members
+    assert all(map(same_bits, loaded, members))
+    assert len(loaded) == len(members) == 12
+    with pytest.raises(ModelError, match=r"is a committee of 12; read it with load_model$"):
+        mf.load_params(tmp_path / "model.npz")
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        ({"pixels": 7}, "7 pixels, 3 classes and float32 numbers"),
+        ({"classes": 2}, "5 pixels, 2 classes and float32 numbers"),
+        ({"dtype": np.float64}, "5 pixels, 3 classes and float64 numbers"),
+    ],
+)
+def test_networks_for_other_tasks_are_no_committee(
+    tmp_path: Path, other: dict[str, Any], reason: str
+) -> None:
+    sizes: dict[str, Any] = {"pixels": 5, "hidden": 2, "classes": 3}
+    members = [mf.init_params(mf.key(0), **sizes), mf.init_params(mf.key(0), **(sizes | other))]
+    path = tmp_path / "model.npz"
+    with pytest.raises(ModelError) as refusal:
+        mf.save_params(path, members)
+    assert str(refusal.value) == (
+        f"the network cannot be saved in {path}: W1.1 and W2.1 are for {reason}, "
+        "but W1 and W2 for 5 pixels, 3 classes and float32 numbers"
+    )
+    parts = members[0]._asdict() | {f"{k}.1": v for k, v in members[1]._asdict().items()}
+    refused = refusal_of(write(path.parent, archive({k: npy(v) for k, v in parts.items()})))
+    assert "W1.1 and W2.1 are for" in refused
+
+
+def test_a_committee_of_nobody_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="a committee has one member or more"):
+        mf.save_params(tmp_path / "model.npz", [])
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (["W1.1"], "it lacks b1.1, W2.1, b2.1"),
+        (["W1.2", "b1.2", "W2.2", "b2.2"], "it lacks W1.1, b1.1, W2.1, b2.1"),
+        (["W1.01"], "'W1.01.npy' is not a part that a model file has"),
+        (["W1.0"], "'W1.0.npy' is not a part that a model file has"),
+        (["format.1"], "'format.1.npy' is not a part that a model file has"),
+    ],
+)
+def test_a_committee_with_other_parts_is_refused(
+    tmp_path: Path, names: list[str], reason: str
+) -> None:
+    parts = {name: npy(PARTS[name.partition(".")[0]]) for name in names}
+    assert reason in refusal_of(write(tmp_path, archive(parts)))
 
 
 def test_the_same_network_gives_the_same_bytes(tmp_path: Path) -> None:

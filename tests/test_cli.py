@@ -101,7 +101,7 @@ def test_train_says_what_it_does_how_it_goes_and_what_came_of_it(tmp_path: Path)
     assert match
     assert match[2] == "m.npz"
     model = mf.load_model("m.npz")
-    assert model.params.W1.shape == (8, 784)
+    assert model.members[0].W1.shape == (8, 784)
     assert model.trained_on == "digits"
     assert os.listdir(tmp_path) == ["m.npz"]
 
@@ -183,7 +183,7 @@ def test_who_insists_on_mnist_gets_nothing_else() -> None:
 
 def test_mnist_is_the_first_choice(digits: mf.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "load_mnist", lambda: digits._replace(name="mnist"))
-    assert "images of mnist: 784-128-10" in lines_of(run("train", "--epochs", "1"))[0]
+    assert "images of mnist: 784-256-10" in lines_of(run("train", "--epochs", "1"))[0]
     assert lines_of(run("evaluate", "model.npz"))[0] == "data set mnist, 360 test images"
 
 
@@ -240,7 +240,7 @@ def test_progress_is_at_most_20_lines_and_the_last_epoch_is_one_of_them(
         (["train", "--hidden", "0"], "--hidden"),
         (["train", "--epochs", "many"], "--epochs"),
         (["train", "--learning-rate", "-1"], "--learning-rate"),
-        (["train", "--recipe", "best"], "'best' is not one of quick, digits, seed"),
+        (["train", "--recipe", "worst"], "'worst' is not one of quick, digits, plain"),
         (["train", "--colour"], "--colour"),
         (["evaluate"], "Missing argument"),
         (["learn"], "learn"),
@@ -323,7 +323,7 @@ def test_a_training_that_diverges_gives_advice_and_keeps_the_old_file() -> None:
     finished = process("train", *SMALL, "--learning-rate", "1e30", "--output", "m.npz")
     assert finished.returncode == 1
     assert finished.stderr == (
-        "mnist-fn: the loss is nan after epoch 1; try a --learning-rate below 1e+30\n"
+        "mnist-fn: the loss is nan after epoch 1/2; try a --learning-rate below 1e+30\n"
     )
     assert Path("m.npz").read_bytes() == b"what was there before"
     assert os.listdir() == ["m.npz"]
@@ -376,7 +376,7 @@ def test_an_interrupted_training_keeps_what_was_reached(digits: mf.Dataset, own:
     done = interrupted(own, "--hidden", "16", "--batch-size", "300", after="epoch ")
     assert done.returncode == 1
     assert re.fullmatch(
-        r"mnist-fn: interrupted after epoch \d+ of 10000; what was reached is in m.npz\n",
+        r"mnist-fn: interrupted after epoch \d+/10000; what was reached is in m.npz\n",
         done.stderr,
     )
     assert "epoch 10000/10000" not in done.stdout
@@ -386,12 +386,66 @@ def test_an_interrupted_training_keeps_what_was_reached(digits: mf.Dataset, own:
     assert mf.accuracy(reached, mf.scale(digits.X_test), digits.Y_test) > 0.6
 
 
+def three_members(monkeypatch: pytest.MonkeyPatch) -> mf.Recipe:
+    recipe = mf.recipes.digits._replace(name="three", members=3, hidden=8, epochs=2)
+    monkeypatch.setitem(mf.recipes.RECIPES, "three", recipe)
+    return recipe
+
+
+def test_a_committee_is_trained_saved_and_evaluated(
+    digits: mf.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = three_members(monkeypatch)
+    headline, *progress, last = lines_of(run("train", "--data", "digits", "--recipe", "three"))
+    assert ": 3 networks 784-8-10, epochs 2, " in headline
+    expected = [f"member {i}/3  epoch {j}/2  training loss " for i in (1, 2, 3) for j in (1, 2)]
+    assert [line[: len(start)] for line, start in zip(progress, expected, strict=True)] == expected
+    model = mf.load_model("model.npz")
+    X, Y = digits.X_train, digits.Y_train
+    runs = mf.prepare_members(recipe, mf.key(0), X, Y)
+    *_, (members, _) = mf.train_members(runs)
+    for loaded, member in zip(model.members, members, strict=True):
+        np.testing.assert_array_equal(loaded.W1, member.W1)
+    predicted = mf.predict_committee(members, mf.scale(digits.X_test))
+    accuracy = f"test accuracy {100 * np.mean(predicted == digits.Y_test):.2f} %"
+    assert last.startswith(accuracy)
+    assert lines_of(run("evaluate", "model.npz"))[1].startswith(accuracy)
+
+
+@pytest.mark.parametrize("whole_members", [0, 2])
+def test_an_interrupted_committee_keeps_its_whole_members_or_else_the_first(
+    whole_members: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = three_members(monkeypatch)
+
+    def interrupted_soon(runs: Iterator[mf.Run]) -> Iterator[Any]:
+        for epoch, reached in enumerate(mf.train_members(runs), start=1):
+            yield reached
+            if epoch == whole_members * recipe.epochs + 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "train_members", interrupted_soon)
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)
+    message = error_of(run("train", "--data", "digits", "--recipe", "three"))
+    where = f"member {whole_members + 1}/3  epoch 1/2"
+    assert message == f"mnist-fn: interrupted after {where}; what was reached is in model.npz\n"
+    assert len(mf.load_model("model.npz").members) == max(whole_members, 1)
+
+
+def test_the_recipes_are_listed_with_what_to_expect() -> None:
+    lines = lines_of(run("train", "--recipe", "list"))
+    assert [line.split()[0] for line in lines] == list(mf.recipes.RECIPES)
+    for line, recipe in zip(lines, mf.recipes.RECIPES.values(), strict=True):
+        assert re.search(r"\d %.*\b(seconds?|minutes?)\b", line)
+        assert recipe.about in line
+
+
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_how_much_was_reached_decides_what_is_written(
     epoch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def prepare_to_be_interrupted(*arguments: Any) -> mf.Run:
-        run = mf.prepare(*arguments)
+    def prepare_to_be_interrupted(*arguments: Any) -> list[mf.Run]:
+        (run,) = mf.prepare_members(*arguments)
 
         def batches(number: int) -> Iterator[mf.Batch]:
             for i, batch in enumerate(run.batches(number)):
@@ -399,10 +453,10 @@ def test_how_much_was_reached_decides_what_is_written(
                     raise KeyboardInterrupt
                 yield batch
 
-        return run._replace(batches=batches)
+        return [run._replace(batches=batches)]
 
     handlers: list[object] = []
-    monkeypatch.setattr(cli, "prepare", prepare_to_be_interrupted)
+    monkeypatch.setattr(cli, "prepare_members", prepare_to_be_interrupted)
     monkeypatch.setattr(signal, "signal", lambda *arguments: handlers.append(arguments))
     mf.save_params("m.npz", mf.init_params(mf.key(0)))
     before = Path("m.npz").read_bytes()
@@ -413,7 +467,7 @@ def test_how_much_was_reached_decides_what_is_written(
         assert message == "mnist-fn: interrupted in the first epoch; nothing was written\n"
         assert Path("m.npz").read_bytes() == before
     else:
-        assert "interrupted after epoch 1 of 2; what was reached is in m.npz" in message
+        assert "interrupted after epoch 1/2; what was reached is in m.npz" in message
         assert mf.load_params("m.npz").W1.shape == (8, 784)
 
 

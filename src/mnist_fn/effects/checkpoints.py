@@ -2,20 +2,23 @@
 
 A model file is an ``.npz`` archive without pickled objects and without compression:
 the arrays ``W1 b1 W2 b2``, the ``format`` version, the name of the ``activation``
-function and what the network was ``trained_on``.
+function and what the network was ``trained_on``. The further members of a committee
+are in ``W1.1 b1.1 W2.1 b2.1``, ``W1.2`` and so on.
 """
 
 import contextlib
 import errno
 import io
+import itertools
 import math
 import os
+import re
 import secrets
 import stat
 import struct
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -29,12 +32,9 @@ from ..network import Params
 _FORMAT = 1
 _ACTIVATIONS = {g.name: g for g in (relu, tanh, sigmoid)}
 # The arrays of a model file: the kind of their elements, and how many dimensions they have.
-_PARTS = {
-    **dict.fromkeys(Params._fields, ("f", 2)),
-    "format": ("i", 0),
-    "activation": ("U", 0),
-    "trained_on": ("U", 0),
-}
+_ABOUT = {"format": ("i", 0), "activation": ("U", 0), "trained_on": ("U", 0)}
+_PARTS = {**dict.fromkeys(Params._fields, ("f", 2)), **_ABOUT}
+_OF_MEMBER = re.compile(rf"({'|'.join(Params._fields)})\.[1-9][0-9]{{0,3}}")
 
 
 class ModelError(Exception):
@@ -42,9 +42,12 @@ class ModelError(Exception):
 
 
 class Model(NamedTuple):
-    """A network with what is needed to use it: ``g``, and the data it was trained on."""
+    """A network with what is needed to use it: ``g``, and the data it was trained on.
 
-    params: Params
+    A committee has more than one member; see ``committee_probabilities``.
+    """
+
+    members: Sequence[Params]
     g: ActivationFunction
     trained_on: str
 
@@ -52,7 +55,7 @@ class Model(NamedTuple):
 @checked
 def save_params(
     path: str | os.PathLike[str],
-    params: Params,
+    params: Params | Sequence[Params],
     *,
     g: ActivationFunction = relu,
     trained_on: str = "",
@@ -61,13 +64,14 @@ def save_params(
 
     Args:
         path: the file's name; ``.npz`` is usual.
-        params: the network's parameters.
+        params: the network's parameters, or those of each member of a committee.
         g: its activation function, one of ``relu``, ``tanh`` and ``sigmoid``.
         trained_on: the name of the data set, for ``evaluate`` to know.
 
     Raises:
-        ModelError: the activation function cannot be named, a parameter is not finite, or
-            the file cannot be written.
+        ModelError: the activation function cannot be named, a parameter is not finite,
+            the members of a committee are not for the same images and classes, or the
+            file cannot be written.
 
     >>> import tempfile
     >>> from mnist_fn import init_params, key
@@ -88,10 +92,16 @@ def save_params(
         "activation": np.array(g.name),
         "trained_on": np.array(trained_on),
     }
+    members = [params] if isinstance(params, Params) else list(params)
     try:
-        _check(params)
+        _check(members)
+        arrays = {
+            _part(name, i): array
+            for i, member in enumerate(members)
+            for name, array in member._asdict().items()
+        }
         with replacing(Path(path)) as file:
-            np.savez(file, allow_pickle=False, **params._asdict(), **about)
+            np.savez(file, allow_pickle=False, **arrays, **about)
     except OSError as error:
         raise ModelError(f"{path} cannot be written: {error.strerror or error}") from error
     except ValueError as error:
@@ -100,8 +110,16 @@ def save_params(
 
 @checked
 def load_params(path: str | os.PathLike[str]) -> Params:
-    """Return the parameters in a model file. The same errors as ``load_model``."""
-    return load_model(path).params
+    """Return the parameters in the model file of one network.
+
+    Raises:
+        ModelError: as ``load_model``, and if it is the file of a committee.
+
+    """
+    members = load_model(path).members
+    if len(members) > 1:
+        raise ModelError(f"{path} is a committee of {len(members)}; read it with load_model")
+    return members[0]
 
 
 @checked
@@ -158,7 +176,7 @@ def _arrays(archive: zipfile.ZipFile, most_bytes: int) -> dict[str, np.ndarray]:
     infos = archive.infolist()
     names = [info.filename.removesuffix(".npy") for info in infos]
     for name, info in zip(names, infos, strict=True):
-        if name not in _PARTS or names.count(name) > 1:
+        if not (name in _PARTS or _OF_MEMBER.fullmatch(name)) or names.count(name) > 1:
             raise ValueError(f"{info.filename!r} is not a part that a model file has, or has once")
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise ValueError(f"{name} is compressed or encrypted")
@@ -181,7 +199,7 @@ def _read(name: str, content: bytes) -> np.ndarray:
         raise ValueError(
             f"{name} declares {dtype} elements in the shape {shape}, but has {len(data)} bytes"
         )
-    kind, ndim = _PARTS[name]
+    kind, ndim = _PARTS[name.partition(".")[0]]
     if dtype.kind != kind or len(shape) != ndim or not data:
         raise ValueError(f"{name} is a {dtype} array of shape {shape}")
     if kind == "U" and np.frombuffer(data, np.uint32).max() > sys.maxunicode:
@@ -191,30 +209,56 @@ def _read(name: str, content: bytes) -> np.ndarray:
 
 
 def _model(arrays: Mapping[str, np.ndarray]) -> Model:
-    if lacking := [name for name in _PARTS if name not in arrays]:
+    count = max(1, math.ceil(len(arrays.keys() - _ABOUT.keys()) / len(Params._fields)))
+    parts = [[_part(name, i) for name in Params._fields] for i in range(count)]
+    if lacking := [name for name in itertools.chain(*parts, _ABOUT) if name not in arrays]:
         raise ValueError(f"it lacks {', '.join(lacking)}")
     version, activation = int(arrays["format"]), str(arrays["activation"])
     if version != _FORMAT:
         raise ValueError(f"its format is {version}, and this version of mnist_fn reads {_FORMAT}")
     if activation not in _ACTIVATIONS:
         raise ValueError(f"activation is {activation!r}, not one of {', '.join(_ACTIVATIONS)}")
-    params = Params(*(arrays[name] for name in Params._fields))
-    _check(params)
-    return Model(freeze(params), _ACTIVATIONS[activation], str(arrays["trained_on"]))
+    members = tuple(Params(*(arrays[name] for name in names)) for names in parts)
+    _check(members)
+    return Model(tuple(map(freeze, members)), _ACTIVATIONS[activation], str(arrays["trained_on"]))
 
 
-def _check(params: Params) -> None:
-    """Raise a ``ValueError`` if these are not the parameters of a network, contracts or not."""
+def _part(name: str, member: int) -> str:
+    """Return what the array of a member is called; of a network alone, it is its own name."""
+    return f"{name}.{member}" if member else name
+
+
+def _check(members: Sequence[Params]) -> None:
+    """Raise a ``ValueError`` if these are not networks for one task, contracts or not."""
+    if not members:
+        raise ValueError("a committee has one member or more")
+    for i, params in enumerate(members):
+        _check_params(params, i)
+        if _task(params) != _task(members[0]):
+            raise ValueError(
+                f"{_part('W1', i)} and {_part('W2', i)} are for {_task(params)}, "
+                f"but W1 and W2 for {_task(members[0])}"
+            )
+
+
+def _task(params: Params) -> str:
+    return f"{params.W1.shape[1]} pixels, {len(params.W2)} classes and {params.W1.dtype} numbers"
+
+
+def _check_params(params: Params, member: int) -> None:
     W1, W2 = params.W1, params.W2
     if W1.dtype not in (np.float32, np.float64):
-        raise ValueError(f"W1 is a {W1.dtype} array, but must be float32 or float64")
+        raise ValueError(
+            f"{_part('W1', member)} is a {W1.dtype} array, but must be float32 or float64"
+        )
     hidden, classes = len(W1), len(W2)
     shapes = {"W1": W1.shape, "b1": (hidden, 1), "W2": (classes, hidden), "b2": (classes, 1)}
     for name, array in params._asdict().items():
         if array.shape != shapes[name] or array.dtype != W1.dtype or array.size == 0:
             raise ValueError(
-                f"{name} is a {array.dtype} array of shape {array.shape}, but beside W1 it must "
-                f"be a {W1.dtype} array of shape {shapes[name]}, and not empty"
+                f"{_part(name, member)} is a {array.dtype} array of shape {array.shape}, but "
+                f"beside {_part('W1', member)} it must be a {W1.dtype} array of shape "
+                f"{shapes[name]}, and not empty"
             )
         if not np.isfinite(array).all():
-            raise ValueError(f"{name} holds numbers that are not finite")
+            raise ValueError(f"{_part(name, member)} holds numbers that are not finite")

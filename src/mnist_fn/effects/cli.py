@@ -5,6 +5,7 @@ import os
 import signal
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -16,10 +17,10 @@ from ..activation_functions import ActivationFunction
 from ..batches import Batch, Dataset, ordered_batches
 from ..evaluation import Evaluation, class_scores, evaluate
 from ..idx import IdxError
-from ..keys import key
+from ..keys import Key, key
 from ..network import Params
-from ..recipes import RECIPES, Recipe, Run, prepare
-from ..training import TrainState, train_epochs
+from ..recipes import RECIPES, Recipe, Run, prepare_members, train_members
+from ..training import TrainState
 from . import blas
 from .checkpoints import check_replaceable, load_model, save_params
 from .datasets import DatasetError, load_digits, load_idx_dataset, load_mnist
@@ -42,6 +43,10 @@ def _finite(number: float | None) -> float | None:
 
 
 def _recipe_name(name: str | None) -> str | None:
+    if name == "list":
+        for recipe in RECIPES.values():
+            typer.echo(f"{recipe.name:<10} {recipe.about}")
+        raise typer.Exit
     if name is not None and name not in RECIPES:
         raise typer.BadParameter(f"{name!r} is not one of {', '.join(RECIPES)}.")
     return name
@@ -61,9 +66,10 @@ def train_command(
     recipe: Annotated[
         str | None,
         typer.Option(
-            metavar="|".join(RECIPES),
+            metavar="NAME",
             callback=_recipe_name,
-            help="The settings to start from: quick, or digits for the built-in digits.",
+            help="The settings to start from; 'list' tells which there are. By default it is "
+            "quick, or digits for the built-in digits.",
             show_default=False,
         ),
     ] = None,
@@ -102,18 +108,16 @@ def train_command(
             batch_size=batch_size or settings.batch_size,
             learning_rate=settings.learning_rate if learning_rate is None else learning_rate,
         )
-        run = prepare(settings, key(seed), dataset.X_train, dataset.Y_train)
         say(console, _headline(settings, dataset, seed))
-        trained = _train(run, settings, dataset, console)
-        if trained.interrupted and trained.state.epoch == 0:
+        trained = _train(settings, key(seed), dataset, console)
+        if not trained.members:
             raise CommandError("interrupted in the first epoch; nothing was written")
-        save_params(output, trained.state.params, g=settings.g, trained_on=dataset.name)
-        if trained.interrupted:
+        save_params(output, trained.members, g=settings.g, trained_on=dataset.name)
+        if trained.interrupted_after:
             raise CommandError(
-                f"interrupted after epoch {trained.state.epoch} of {run.epochs}; "
-                f"what was reached is in {output}"
+                f"interrupted after {trained.interrupted_after}; what was reached is in {output}"
             )
-        result = _evaluate(trained.state.params, dataset.X_test, dataset.Y_test, settings.g)
+        result = _evaluate(trained.members, dataset.X_test, dataset.Y_test, settings.g)
         say(
             console,
             f"test accuracy {percent(result.accuracy)} after {trained.seconds:.1f} s of training, "
@@ -132,7 +136,7 @@ def evaluate_command(
     """
     console = new_console()
     with clear_errors():
-        params, g, trained_on = load_model(model)
+        members, g, trained_on = load_model(model)
         if not (data or trained_on):
             raise CommandError(
                 f"{model} does not say what it was trained on; name a data set with --data"
@@ -143,13 +147,13 @@ def evaluate_command(
                 "name where it is now with --data"
             )
         dataset = _load(data or trained_on, console)
-        pixels, expected = len(dataset.X_test), params.W1.shape[1]
+        pixels, expected = len(dataset.X_test), members[0].W1.shape[1]
         if pixels != expected:
             raise CommandError(
                 f"{model} is for images of {expected} pixels, but those of {dataset.name} have "
                 f"{pixels}; name the data set that it was trained on with --data"
             )
-        result = _evaluate(params, dataset.X_test, dataset.Y_test, g)
+        result = _evaluate(members, dataset.X_test, dataset.Y_test, g)
         say(console, f"data set {dataset.name}, {len(dataset.Y_test):,} test images")
         say(console, f"test accuracy {percent(result.accuracy)}, loss {result.loss:.4f}")
         say(console, "\ndigit  precision   recall")
@@ -168,55 +172,72 @@ def doctor_command() -> None:
 
 
 class _Trained(NamedTuple):
-    state: TrainState[Any]
+    members: Sequence[Params]
     seconds: float
-    interrupted: bool
+    interrupted_after: str
 
 
-def _train(run: Run, settings: Recipe, dataset: Dataset, console: Console) -> _Trained:
+def _train(settings: Recipe, key: Key, dataset: Dataset, console: Console) -> _Trained:
     """Consume the stream of epochs, and show how it goes."""
     m = len(dataset.Y_train)
     steps = math.ceil(m / (settings.batch_size or m))
-    every = -(-run.epochs // _MOST_LINES)
-    reached = run.state
-    seconds = 0.0
+    in_all = settings.members * settings.epochs
+    every = -(-in_all // _MOST_LINES)
+    reached: Sequence[Params] = ()
+    seconds, where = 0.0, ""
     # Numbers that overflow are found out by the loss, and reported in words.
     with progress_bar(console) as progress, np.errstate(over="ignore", invalid="ignore"):
-        bar = progress.add_task("training", total=run.epochs * steps)
+        bar = progress.add_task("training", total=in_all * steps)
 
-        def step(state: TrainState[Any], batch: Batch) -> TrainState[Any]:
-            after = run.step(state, batch)
-            progress.advance(bar)
-            return after
+        def shown(run: Run) -> Run:
+            def step(state: TrainState[Any], batch: Batch) -> TrainState[Any]:
+                after = run.step(state, batch)
+                progress.advance(bar)
+                return after
 
+            return run._replace(step=step)
+
+        runs = prepare_members(settings, key, dataset.X_train, dataset.Y_train)
         try:
             start = time.perf_counter()
-            for state in train_epochs(*run._replace(step=step)):
-                reached = state
+            for epoch, (members, state) in enumerate(train_members(map(shown, runs)), start=1):
+                # A member that is not finished would make a committee worse.
+                reached = members or (state.params,)
+                where = _where(settings, epoch)
                 seconds += time.perf_counter() - start
-                if state.epoch % every == 0 or state.epoch == run.epochs:
+                if epoch % every == 0 or epoch == in_all:
                     X, Y = dataset.X_train[:, :_SAMPLE], dataset.Y_train[:_SAMPLE]
                     result = _evaluate(state.params, X, Y, settings.g)
                     say(
                         console,
-                        f"epoch {state.epoch:>{len(str(run.epochs))}}/{run.epochs}  "
+                        f"{where:<{len(_where(settings, in_all))}}  "
                         f"training loss {result.loss:.4f}  accuracy {percent(result.accuracy)}",
                     )
                     if not math.isfinite(result.loss):
                         raise CommandError(
-                            f"the loss is {result.loss} after epoch {state.epoch}; "
+                            f"the loss is {result.loss} after {where}; "
                             f"try a --learning-rate below {settings.learning_rate:g}"
                         )
                 start = time.perf_counter()
         except KeyboardInterrupt:
             # What was reached is saved now; pressing again must not get in between.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            return _Trained(reached, seconds, interrupted=True)
-    return _Trained(reached, seconds, interrupted=False)
+            return _Trained(reached, seconds, interrupted_after=where)
+    return _Trained(reached, seconds, interrupted_after="")
 
 
-def _evaluate(params: Params, X: np.ndarray, Y: np.ndarray, g: ActivationFunction) -> Evaluation:
-    return evaluate(params, ordered_batches(X, Y, dtype=params.W1.dtype.type), g)
+def _where(settings: Recipe, epoch: int) -> str:
+    """Name the epoch, of all that the members are trained for."""
+    member, epoch = divmod(epoch - 1, settings.epochs)
+    text = f"epoch {epoch + 1}/{settings.epochs}"
+    return text if settings.members == 1 else f"member {member + 1}/{settings.members}  {text}"
+
+
+def _evaluate(
+    params: Params | Sequence[Params], X: np.ndarray, Y: np.ndarray, g: ActivationFunction
+) -> Evaluation:
+    first = params if isinstance(params, Params) else params[0]
+    return evaluate(params, ordered_batches(X, Y, dtype=first.W1.dtype.type), g)
 
 
 def _load(data: str | None, console: Console) -> Dataset:
@@ -248,9 +269,10 @@ def _load(data: str | None, console: Console) -> Dataset:
 
 def _headline(settings: Recipe, dataset: Dataset, seed: int) -> str:
     pixels, m = dataset.X_train.shape
+    members = f"{settings.members} networks " if settings.members > 1 else ""
     return (
         f"recipe {settings.name} on {m:,} images of {dataset.name}: "
-        f"{pixels}-{settings.hidden}-10, epochs {settings.epochs}, "
+        f"{members}{pixels}-{settings.hidden}-10, epochs {settings.epochs}, "
         f"batch size {settings.batch_size or m:,}, "
         f"learning rate {settings.learning_rate:g}, seed {seed}"
     )
