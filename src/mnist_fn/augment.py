@@ -67,7 +67,7 @@ def distort(key: Key, X: Images, distortion: Distortion = _DEFAULT) -> Images:
     ((784, 5), False)
 
     """
-    return _resample(X, _random_positions(key, _side_of("distort", len(X)), distortion))
+    return _resample(X, _random_positions(key, side_of("distort", len(X)), distortion))
 
 
 @checked
@@ -144,7 +144,7 @@ def resample(X: Images, positions: Positions) -> SameFloat[np.ndarray, "points m
     [0.5, 1.0, 0.5, 0.0]
 
     """
-    side = _side_of("resample", len(X))
+    side = side_of("resample", len(X))
     # What is further out than this is 0 all the same, and fits an integer.
     positions = np.clip(positions, -2, side + 1)
     corner = np.floor(positions)
@@ -194,7 +194,12 @@ def _gaussian(side: int, deviation: float) -> np.ndarray:
     return G
 
 
-def _side_of(name: str, pixels: int) -> int:
+def side_of(name: str, pixels: int) -> int:
+    """Return how many pixels square images have on a side, for the function of that name.
+
+    >>> side_of("distort", 784)
+    28
+    """
     side = math.isqrt(pixels)
     if side * side != pixels:
         raise ValueError(f"{name}: images of {pixels} pixels are not square")

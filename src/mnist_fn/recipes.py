@@ -8,13 +8,13 @@ import numpy as np
 
 from .activation_functions import ActivationFunction, relu
 from .arrays import GreyImages, Labels, Pixels, freeze
-from .augment import Distortion, random_positions, resample
+from .augment import Distortion, random_positions, resample, side_of
 from .batches import Batch, epoch_batches, live_pixels
 from .contracts import checked, unchecked
 from .dropout import Dropout
 from .keys import Key, fold_in, generator, split
 from .network import Params, init_params
-from .optimizers import Optimizer, momentum, sgd
+from .optimizers import Optimizer, momentum, number_in, sgd
 from .schedules import Schedule, constant, cosine, warm_up
 from .training import Step, TrainState, init_state, make_step, train_epochs
 
@@ -149,10 +149,9 @@ def prepare(recipe: Recipe, key: Key, X: GreyImages, Y: Labels, classes: int = 1
     [1, 2]
 
     """
-    for name, least in (("hidden", 1), ("epochs", 0), ("batch_size", 1)):
-        number = getattr(recipe, name)
-        if number is not None and number < least:
-            raise ValueError(f"prepare: {name} is {number}, but it must be {least} or more")
+    _check(recipe)
+    if recipe.distortion is not None:
+        side_of("prepare", len(X))
     pixels_of_image = len(X)
     params_key, order_key, distortion_key, dropout_key = split(key, 4)
     m = len(Y)
@@ -195,8 +194,7 @@ def prepare_members(
     [0, 1, 1, 2, 2, 3]
 
     """
-    if recipe.members < 1:
-        raise ValueError(f"prepare: members is {recipe.members}, but it must be 1 or more")
+    _check(recipe)
     keys = (key, *(fold_in(key, i) for i in range(1, recipe.members)))
     return (prepare(recipe, member_key, X, Y, classes) for member_key in keys)
 
@@ -215,6 +213,16 @@ def train_members(
     2 1
     """
     return _members(runs)
+
+
+def _check(recipe: Recipe) -> None:
+    counts = {"hidden": 1, "epochs": 0, "batch_size": 1, "warm_up": 0, "members": 1}
+    for name, least in counts.items():
+        number = getattr(recipe, name)
+        if number is not None and number < least:
+            raise ValueError(f"prepare: {name} is {number}, but it must be {least} or more")
+    for name in ("pixel_dropout", "hidden_dropout"):
+        number_in(f"prepare: {name}", getattr(recipe, name))
 
 
 def _members(runs: Iterable[Run]) -> Iterator[tuple[tuple[Params, ...], TrainState[Any]]]:
