@@ -18,6 +18,7 @@ ACTIVATIONS = mf.forward(PARAMS, X)
 GRADIENTS = mf.backward(PARAMS, ACTIVATIONS, X, Y)
 BATCH = mf.Batch(X, Y)
 MOMENTUM = mf.momentum(0.1)
+MEMBERS = [mf.Member(PARAMS), mf.Member(PARAMS)]
 STATE = mf.init_state(MOMENTUM, PARAMS)
 STEP = mf.make_step(MOMENTUM)
 ADAM = mf.adam(0.1)
@@ -89,10 +90,8 @@ CALLS: dict[str, Call] = {
     "resample": Call(mf.resample, {"X": SQUARE, "positions": POSITIONS}),
     "drop": Call(mf.drop, {"key": mf.key(1), "X": X, "rate": 0.5}),
     "dropped": Call(mf.dropped, {"key": mf.key(1), "g": mf.relu, "rate": 0.5}),
-    "committee_probabilities": Call(
-        mf.committee_probabilities, {"members": [PARAMS, PARAMS], "X": X}
-    ),
-    "predict_committee": Call(mf.predict_committee, {"members": [PARAMS, PARAMS], "X": X}),
+    "committee_probabilities": Call(mf.committee_probabilities, {"members": MEMBERS, "X": X}),
+    "predict_committee": Call(mf.predict_committee, {"members": MEMBERS, "X": X}),
     "one_cycle": Call(mf.one_cycle, {"learning_rate": 0.1, "steps": 10}),
     "warm_up": Call(mf.warm_up, {"schedule": mf.constant(0.1), "steps": 3}),
     "scale": Call(mf.scale, {"X": GREY}),
@@ -127,15 +126,12 @@ CALLS: dict[str, Call] = {
     "stop_early": Call(
         mf.stop_early, {"states": [3.0, 1.0, 2.0], "loss_of": math.sqrt, "patience": 1}
     ),
-    "evaluate.committee": Call(mf.evaluate, {"params": [PARAMS, PARAMS], "batches": [BATCH]}),
+    "evaluate.committee": Call(mf.evaluate, {"params": MEMBERS, "batches": [BATCH]}),
     "evaluate": Call(mf.evaluate, {"params": PARAMS, "batches": [BATCH, BATCH]}),
     "class_scores": Call(mf.class_scores, {"confusion": np.array([[3, 1], [0, 4]])}),
     "prepare": Call(mf.prepare, {"recipe": RECIPE, "key": mf.key(1), "X": GREY, "Y": Y}),
-    "prepare_members": Call(
-        mf.prepare_members,
-        {"recipe": RECIPE._replace(members=2), "key": mf.key(1), "X": GREY, "Y": Y},
-    ),
-    "train_members": Call(mf.train_members, {"runs": [mf.prepare(RECIPE, mf.key(1), GREY, Y)] * 2}),
+    "members_of": Call(mf.members_of, {"recipe": recipes.committee, "key": mf.key(1)}),
+    "deslant": Call(mf.deslant, {"X": SQUARE}),
     "idx.decode": Call(mf.idx.decode, {"content": mf.idx.encode(GREY)}),
     "idx.encode": Call(mf.idx.encode, {"array": GREY}),
 }

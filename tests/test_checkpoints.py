@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 import mnist_fn as mf
 from mnist_fn import ModelError
+from mnist_fn.views import VIEWS
 
 in_one_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -94,21 +95,24 @@ def test_load_undoes_save(
     params = mf.init_params(mf.key(1), **sizes, dtype=dtype)
     mf.save_params(tmp_path / "model.npz", params, g=g, trained_on=trained_on)
     model = mf.load_model(tmp_path / "model.npz")
-    assert same_bits(model.members[0], params)
+    assert same_bits(model.members[0].params, params)
     assert (model.g, model.trained_on) == (g, trained_on)
-    assert not any(array.flags.writeable for array in model.members[0])
+    assert not any(array.flags.writeable for array in model.members[0].params)
     assert same_bits(mf.load_params(tmp_path / "model.npz"), params)
 
 
 def test_load_undoes_save_for_a_committee(tmp_path: Path) -> None:
-    sizes = [(5, 2), (5, 4), (5, 3)]
+    sizes = [(9, 2), (9, 4), (9, 3)]
     members = [
         mf.init_params(mf.key(i), pixels=pixels, hidden=hidden, classes=3)
         for i, (pixels, hidden) in enumerate(sizes * 4)
     ]
-    mf.save_params(tmp_path / "model.npz", members)
+    views = [*VIEWS.values()] * 6
+    shown = [mf.Member(params, view) for params, view in zip(members, views, strict=True)]
+    mf.save_params(tmp_path / "model.npz", shown)
     loaded = mf.load_model(tmp_path / "model.npz").members
-    assert all(map(same_bits, loaded, members))
+    assert all(map(same_bits, (member.params for member in loaded), members))
+    assert [member.view for member in loaded] == [member.view for member in shown]
     assert len(loaded) == len(members) == 12
     with pytest.raises(ModelError, match=r"is a committee of 12; read it with load_model$"):
         mf.load_params(tmp_path / "model.npz")
@@ -129,7 +133,7 @@ def test_networks_for_other_tasks_are_no_committee(
     members = [mf.init_params(mf.key(0), **sizes), mf.init_params(mf.key(0), **(sizes | other))]
     path = tmp_path / "model.npz"
     with pytest.raises(ModelError) as refusal:
-        mf.save_params(path, members)
+        mf.save_params(path, list(map(mf.Member, members)))
     assert str(refusal.value) == (
         f"the network cannot be saved in {path}: W1.1 and W2.1 are for {reason}, "
         "but W1 and W2 for 5 pixels, 3 classes and float32 numbers"
@@ -137,6 +141,30 @@ def test_networks_for_other_tasks_are_no_committee(
     parts = members[0]._asdict() | {f"{k}.1": v for k, v in members[1]._asdict().items()}
     refused = refusal_of(write(path.parent, archive({k: npy(v) for k, v in parts.items()})))
     assert "W1.1 and W2.1 are for" in refused
+
+
+def test_a_network_with_a_view_of_its_own_is_not_read_without_it(tmp_path: Path) -> None:
+    path = tmp_path / "model.npz"
+    params = mf.init_params(mf.key(0), pixels=9, hidden=2)
+    mf.save_params(path, [mf.Member(params, VIEWS["deslanted"])])
+    assert mf.load_model(path).members[0].view == VIEWS["deslanted"]
+    with pytest.raises(ModelError, match="must be shown images deslanted; read it with load_model"):
+        mf.load_params(path)
+
+
+def test_a_view_that_cannot_be_named_or_applied_is_not_saved(tmp_path: Path) -> None:
+    own = mf.View("deslanted", lambda X: X)
+    with pytest.raises(ModelError, match="a model file cannot name the view 'deslanted'"):
+        mf.save_params(tmp_path / "model.npz", [mf.Member(mf.init_params(mf.key(0)), own)])
+    oblong = mf.Member(mf.init_params(mf.key(0), pixels=12), VIEWS["deslanted"])
+    with pytest.raises(ModelError, match="images of 12 pixels cannot be deslanted"):
+        mf.save_params(tmp_path / "model.npz", [oblong])
+
+
+def test_a_view_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    content = archive({"view": npy(np.array("upside down"))})
+    refused = refusal_of(write(tmp_path, content))
+    assert "view is 'upside down', not one of as they are, deslanted" in refused
 
 
 def test_a_committee_of_nobody_is_not_saved(tmp_path: Path) -> None:
@@ -151,13 +179,15 @@ def test_a_committee_of_nobody_is_not_saved(tmp_path: Path) -> None:
         (["W1.2", "b1.2", "W2.2", "b2.2"], "it lacks W1.1, b1.1, W2.1, b2.1"),
         (["W1.01"], "'W1.01.npy' is not a part that a model file has"),
         (["W1.0"], "'W1.0.npy' is not a part that a model file has"),
+        (["view.1"], "it has view.1, but only 1 members"),
         (["format.1"], "'format.1.npy' is not a part that a model file has"),
     ],
 )
 def test_a_committee_with_other_parts_is_refused(
     tmp_path: Path, names: list[str], reason: str
 ) -> None:
-    parts = {name: npy(PARTS[name.partition(".")[0]]) for name in names}
+    arrays = PARTS | {"view": np.array("as they are")}
+    parts = {name: npy(arrays[name.partition(".")[0]]) for name in names}
     assert reason in refusal_of(write(tmp_path, archive(parts)))
 
 

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 import mnist_fn as mf
 from mnist_fn.effects import cli, downloads
 from mnist_fn.idx import encode
+from mnist_fn.views import as_they_are, deslanted
 
 SMALL = ["--data", "digits", "--hidden", "8", "--epochs", "2"]
 FINAL_LINE = re.compile(r"test accuracy (\d+\.\d\d) % after \d+\.\d s of training, saved in (.+)")
@@ -101,7 +102,7 @@ def test_train_says_what_it_does_how_it_goes_and_what_came_of_it(tmp_path: Path)
     assert match
     assert match[2] == "m.npz"
     model = mf.load_model("m.npz")
-    assert model.members[0].W1.shape == (8, 784)
+    assert model.members[0].params.W1.shape == (8, 784)
     assert model.trained_on == "digits"
     assert os.listdir(tmp_path) == ["m.npz"]
 
@@ -386,8 +387,11 @@ def test_an_interrupted_training_keeps_what_was_reached(digits: mf.Dataset, own:
     assert mf.accuracy(reached, mf.scale(digits.X_test), digits.Y_test) > 0.6
 
 
+THREE = (as_they_are, deslanted, as_they_are)
+
+
 def three_members(monkeypatch: pytest.MonkeyPatch) -> mf.Recipe:
-    recipe = mf.recipes.digits._replace(name="three", members=3, hidden=8, epochs=2)
+    recipe = mf.recipes.digits._replace(name="three", views=THREE, hidden=8, epochs=2)
     monkeypatch.setitem(mf.recipes.RECIPES, "three", recipe)
     return recipe
 
@@ -402,10 +406,13 @@ def test_a_committee_is_trained_saved_and_evaluated(
     assert [line[: len(start)] for line, start in zip(progress, expected, strict=True)] == expected
     model = mf.load_model("model.npz")
     X, Y = digits.X_train, digits.Y_train
-    runs = mf.prepare_members(recipe, mf.key(0), X, Y)
-    *_, (members, _) = mf.train_members(runs)
+    members = []
+    for alone, key in mf.members_of(recipe, mf.key(0)):
+        *_, state = mf.train_epochs(*mf.prepare(alone, key, X, Y))
+        members.append(mf.Member(state.params, *alone.views))
     for loaded, member in zip(model.members, members, strict=True):
-        np.testing.assert_array_equal(loaded.W1, member.W1)
+        np.testing.assert_array_equal(loaded.params.W1, member.params.W1)
+        assert loaded.view == member.view
     predicted = mf.predict_committee(members, mf.scale(digits.X_test))
     accuracy = f"test accuracy {100 * np.mean(predicted == digits.Y_test):.2f} %"
     assert last.startswith(accuracy)
@@ -418,13 +425,17 @@ def test_an_interrupted_committee_keeps_its_whole_members_or_else_the_first(
 ) -> None:
     recipe = three_members(monkeypatch)
 
-    def interrupted_soon(runs: Iterator[mf.Run]) -> Iterator[Any]:
-        for epoch, reached in enumerate(mf.train_members(runs), start=1):
-            yield reached
-            if epoch == whole_members * recipe.epochs + 1:
+    epochs = 0
+
+    def interrupted_soon(*run: Any) -> Iterator[Any]:
+        nonlocal epochs
+        for state in mf.train_epochs(*run):
+            yield state
+            epochs += 1
+            if epochs == whole_members * recipe.epochs + 1:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "train_members", interrupted_soon)
+    monkeypatch.setattr(cli, "train_epochs", interrupted_soon)
     monkeypatch.setattr(signal, "signal", lambda *arguments: None)
     message = error_of(run("train", "--data", "digits", "--recipe", "three"))
     where = f"member {whole_members + 1}/3  epoch 1/2"
@@ -444,8 +455,8 @@ def test_the_recipes_are_listed_with_what_to_expect() -> None:
 def test_how_much_was_reached_decides_what_is_written(
     epoch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def prepare_to_be_interrupted(*arguments: Any) -> list[mf.Run]:
-        (run,) = mf.prepare_members(*arguments)
+    def prepare_to_be_interrupted(*arguments: Any) -> mf.Run:
+        run = mf.prepare(*arguments)
 
         def batches(number: int) -> Iterator[mf.Batch]:
             for i, batch in enumerate(run.batches(number)):
@@ -453,10 +464,10 @@ def test_how_much_was_reached_decides_what_is_written(
                     raise KeyboardInterrupt
                 yield batch
 
-        return [run._replace(batches=batches)]
+        return run._replace(batches=batches)
 
     handlers: list[object] = []
-    monkeypatch.setattr(cli, "prepare_members", prepare_to_be_interrupted)
+    monkeypatch.setattr(cli, "prepare", prepare_to_be_interrupted)
     monkeypatch.setattr(signal, "signal", lambda *arguments: handlers.append(arguments))
     mf.save_params("m.npz", mf.init_params(mf.key(0)))
     before = Path("m.npz").read_bytes()

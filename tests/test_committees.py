@@ -6,29 +6,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mnist_fn as mf
-from mnist_fn import ActivationFunction, Batch, Params, relu, sigmoid, tanh
+from mnist_fn import ActivationFunction, Batch, Member, Params, View, relu, sigmoid, tanh
+from mnist_fn.views import as_they_are
 
 ACTIVATIONS = (relu, tanh, sigmoid)
+VIEWS = (as_they_are, View("upside down", lambda X: X[::-1]))
 
 
 @st.composite
-def committees(draw: st.DrawFn) -> tuple[list[Params], Batch]:
-    """Networks of different widths, with one batch of data."""
+def committees(draw: st.DrawFn) -> tuple[list[Member], Batch]:
+    """Networks of different widths and views, with one batch of data."""
     pixels, classes, m = draw(st.integers(1, 5)), draw(st.integers(1, 4)), draw(st.integers(1, 6))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     members = []
     for hidden in draw(st.lists(st.integers(1, 6), min_size=1, max_size=5)):
         shapes = (hidden, pixels), (hidden, 1), (classes, hidden), (classes, 1)
-        members.append(Params(*(random.normal(size=shape) for shape in shapes)))
+        params = Params(*(random.normal(size=shape) for shape in shapes))
+        members.append(Member(params, draw(st.sampled_from(VIEWS))))
     return members, Batch(random.random((pixels, m)), random.integers(0, classes, m))
 
 
 @given(committees(), st.sampled_from(ACTIVATIONS), st.integers(0, 5))
 def test_a_committee_answers_by_its_mean_probability_in_any_order(
-    committee: tuple[list[Params], Batch], g: ActivationFunction, cut: int
+    committee: tuple[list[Member], Batch], g: ActivationFunction, cut: int
 ) -> None:
     members, (X, Y) = committee
-    answers = [mf.forward(params, X, g).A2 for params in members]
+    answers = [mf.forward(params, view.function(X), g).A2 for params, view in members]
     mean = np.empty_like(answers[0])
     for at in np.ndindex(mean.shape):
         mean[at] = math.fsum(float(A2[at]) for A2 in answers) / len(members)
@@ -58,19 +61,21 @@ def test_a_committee_of_one_is_the_network(
     params = mf.init_params(mf.key(0), hidden=20, dtype=dtype)
     X, Y = mf.scale(digits.X_test, dtype), digits.Y_test
     A2 = mf.forward(params, X, g).A2
-    probabilities = mf.committee_probabilities([params], X, g)
+    probabilities = mf.committee_probabilities([Member(params)], X, g)
     assert (probabilities.dtype, probabilities.tobytes()) == (A2.dtype, A2.tobytes())
-    labels = mf.predict_committee((params,), X, g)
+    labels = mf.predict_committee((Member(params),), X, g)
     assert labels.tolist() == mf.predict(params, X, g).tolist()
     batches = [Batch(X[:, :100], Y[:100]), Batch(X[:, 100:], Y[100:])]
-    alone, committee = mf.evaluate(params, batches, g), mf.evaluate([params], batches, g)
+    alone, committee = mf.evaluate(params, batches, g), mf.evaluate([Member(params)], batches, g)
     assert (alone.loss, alone.accuracy) == (committee.loss, committee.accuracy)
     np.testing.assert_array_equal(alone.confusion, committee.confusion)
 
 
 def test_the_loss_of_a_probability_that_is_too_small_for_its_precision_is_finite() -> None:
     one = np.ones((1, 1))
-    members = [Params(one, one - 1, np.array([[0.0], [-z]]), np.zeros((2, 1))) for z in (2e3, 3e3)]
+    members = [
+        Member(Params(one, one - 1, np.array([[0.0], [-z]]), np.zeros((2, 1)))) for z in (2e3, 3e3)
+    ]
     loss = mf.evaluate(members, [Batch(one, np.array([1]))]).loss
     assert loss == pytest.approx(2e3 + math.log(2), rel=1e-15)
 
@@ -88,7 +93,9 @@ def test_a_committee_without_members_is_refused() -> None:
 
 def test_members_that_answer_different_questions_are_refused() -> None:
     X, Y = np.ones((6, 2), np.float32), np.array([0, 0])
-    members = [mf.init_params(mf.key(0), pixels=6, classes=classes) for classes in (3, 3, 1)]
+    members = [
+        Member(mf.init_params(mf.key(0), pixels=6, classes=classes)) for classes in (3, 3, 1)
+    ]
     says = "^committee: member 2 tells 1 classes apart, but member 0 3$"
     with pytest.raises(ValueError, match=says):
         mf.committee_probabilities(members, X)

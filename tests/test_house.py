@@ -18,17 +18,8 @@ PACKAGE = Path(mf.__file__).parent
 
 # The pure rooms; each may import those above it.
 ROOMS = ["hints", "misfits", "contracts", "arrays", "keys", "activation_functions", "network"]
-ROOMS += [
-    "augment",
-    "dropout",
-    "committees",
-    "schedules",
-    "optimizers",
-    "adaptive",
-    "idx",
-    "batches",
-]
-ROOMS += ["training", "evaluation", "recipes"]
+ROOMS += ["augment", "views", "dropout", "committees", "schedules", "optimizers", "adaptive"]
+ROOMS += ["idx", "batches", "training", "evaluation", "recipes"]
 LIBRARIES = {"numpy", "jaxtyping", "beartype"}
 PURE_STANDARD = {"abc", "collections", "functools", "gzip", "inspect", "io", "itertools", "math"}
 PURE_STANDARD |= {"reprlib", "types", "typing", "weakref", "zlib"}

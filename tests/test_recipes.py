@@ -7,6 +7,7 @@ import pytest
 
 import mnist_fn as mf
 from mnist_fn import Recipe, recipes
+from mnist_fn.views import as_they_are, deslanted
 
 SMALL = recipes.digits._replace(hidden=6, epochs=3, batch_size=100)
 RANDOM = SMALL._replace(distortion=mf.Distortion(), pixel_dropout=0.1, hidden_dropout=0.3)
@@ -54,25 +55,28 @@ def test_training_goes_on_from_any_epoch_with_the_same_bits(
 @pytest.mark.parametrize("field", ["distortion", "pixel_dropout", "hidden_dropout"])
 def test_each_kind_of_noise_makes_a_difference(X: np.ndarray, Y: np.ndarray, field: str) -> None:
     def final(recipe: Recipe) -> mf.Params:
-        *_, (members, _) = mf.train_members([mf.prepare(recipe, KEY, X, Y)])
-        return members[0]
+        *_, state = mf.train_epochs(*mf.prepare(recipe, KEY, X, Y))
+        return state.params
 
     assert not same(final(RANDOM), final(RANDOM._replace(**{field: getattr(SMALL, field)})))
 
 
-def test_the_first_member_is_the_network_alone_and_the_others_are_others(
-    X: np.ndarray, Y: np.ndarray
-) -> None:
-    def members_of(n: int) -> tuple[mf.Params, ...]:
-        runs = mf.prepare_members(SMALL._replace(members=n), KEY, X, Y)
-        *_, (members, _) = mf.train_members(runs)
-        return members
+def test_the_members_of_a_committee_are_trained_alone() -> None:
+    views = (as_they_are, deslanted, as_they_are)
+    first, second, third = mf.members_of(SMALL._replace(views=views), KEY)
+    assert first == mf.members_of(SMALL, KEY)[0] == (SMALL, KEY)
+    assert second[0].views == (deslanted,)
+    assert third[0] == SMALL
+    assert len({first[1], second[1], third[1]}) == 3
 
-    one, three = members_of(1), members_of(3)
-    assert len(one) == 1
-    assert same(one[0], three[0])
-    assert not any(same(three[0].W1, other.W1) for other in three[1:])
-    assert not same(three[1].W1, three[2].W1)
+
+def test_a_network_is_trained_on_its_view_of_the_images(X: np.ndarray, Y: np.ndarray) -> None:
+    seen = mf.deslant(mf.scale(X))
+    run = mf.prepare(SMALL._replace(views=(deslanted,)), KEY, X, Y)
+    expected = mf.prepare(SMALL, KEY, np.rint(255 * seen).astype(np.uint8), Y)
+    assert same(run.pixels, expected.pixels)
+    for batch, other in zip(run.batches(1), expected.batches(1), strict=True):
+        assert same(batch, other)
 
 
 def test_the_learning_rate_rises_and_falls_as_the_recipe_says(X: np.ndarray, Y: np.ndarray) -> None:
@@ -94,7 +98,11 @@ def test_the_learning_rate_rises_and_falls_as_the_recipe_says(X: np.ndarray, Y: 
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"members": 0}, "prepare: members is 0, but it must be 1 or more"),
+        ({"views": ()}, "prepare: the recipe digits is for 0 networks; prepare those of members"),
+        (
+            {"views": (deslanted,) * 2},
+            "prepare: the recipe digits is for 2 networks; prepare",
+        ),
         ({"hidden": 0}, "prepare: hidden is 0, but it must be 1 or more"),
         ({"warm_up": -1}, "prepare: warm_up is -1, but it must be 0 or more"),
         ({"pixel_dropout": 1.0}, "prepare: pixel_dropout is 1.0, but it must be at least 0 and"),
@@ -105,7 +113,7 @@ def test_a_number_out_of_range_is_refused_before_the_training(
     X: np.ndarray, Y: np.ndarray, settings: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(ValueError, match=f"^{says}"):
-        list(mf.prepare_members(SMALL._replace(**settings), KEY, X, Y))
+        mf.prepare(SMALL._replace(**settings), KEY, X, Y)
 
 
 def test_images_that_are_not_square_cannot_be_distorted(Y: np.ndarray) -> None:

@@ -65,14 +65,13 @@ FREE = {
     # That images are square is not said by their shape: a ValueError of its own.
     "distort": ["X another precision", "X transposed", "X axis"],
     "resample": ["X another", "X transposed", "X axis", "positions another", "positions axis 1"],
+    "deslant": ["X another precision", "X transposed", "X axis"],
     "drop": ["X another precision", "X transposed", "X axis"],
     "committee_probabilities": ["X axis 1"],
     "predict_committee": ["X axis 1"],
     "init_state": ["params.W1 axis 1"],
     "train_epochs.pixels": ["pixels axis 0"],
     "prepare": ["X axis 0"],
-    "prepare_members": ["X axis 0"],
-    "train_members": ["runs"],
     "idx.encode": ["array"],
 }
 

@@ -1,14 +1,14 @@
 """A two-layer network for the MNIST digits, as pure functions with checked shapes.
 
 The network: ``init_params``, ``forward``, ``loss``, ``backward``, ``update``, ``predict``,
-``accuracy``, with ``relu``, ``tanh`` or ``sigmoid``. Several as one: ``predict_committee``,
-``committee_probabilities``.
+``accuracy``, with ``relu``, ``tanh`` or ``sigmoid``. Several as one: ``Member``,
+``predict_committee``, ``committee_probabilities``.
 
 Training: ``init_state``, ``make_step``, ``train``, ``train_epochs``, ``stop_early``. Optimizers:
 ``sgd``, ``momentum``, ``rmsprop``, ``adam``, and around them ``decay_weights`` and
 ``average_params``. Learning rates: ``constant``, ``cosine``, ``one_cycle``, ``warm_up``. Against
-overfitting: ``distort``, ``Dropout``. Whole recipes, from ``recipes``: ``prepare``,
-``prepare_members``, ``train_members``.
+overfitting: ``distort``, ``Dropout``. Against the writer's hand: ``deslant``.
+Whole recipes, from ``recipes``: ``prepare``, ``members_of``.
 
 Data: ``load_mnist``, ``load_digits``, ``load_idx_dataset``, ``scale``, ``epoch_batches``,
 ``ordered_batches``, ``hold_out``, ``live_pixels``. Results: ``evaluate``, ``class_scores``,
@@ -42,6 +42,7 @@ from .batches import hold_out as hold_out
 from .batches import live_pixels as live_pixels
 from .batches import ordered_batches as ordered_batches
 from .batches import scale as scale
+from .committees import Member as Member
 from .committees import committee_probabilities as committee_probabilities
 from .committees import predict_committee as predict_committee
 from .contracts import checked as checked
@@ -88,9 +89,8 @@ from .optimizers import momentum as momentum
 from .optimizers import sgd as sgd
 from .recipes import Recipe as Recipe
 from .recipes import Run as Run
+from .recipes import members_of as members_of
 from .recipes import prepare as prepare
-from .recipes import prepare_members as prepare_members
-from .recipes import train_members as train_members
 from .schedules import Schedule as Schedule
 from .schedules import constant as constant
 from .schedules import cosine as cosine
@@ -103,3 +103,5 @@ from .training import make_step as make_step
 from .training import stop_early as stop_early
 from .training import train as train
 from .training import train_epochs as train_epochs
+from .views import View as View
+from .views import deslant as deslant

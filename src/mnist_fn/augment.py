@@ -48,8 +48,8 @@ _LEAST_SMOOTHING = 0.01
 def distort(key: Key, X: Images, distortion: Distortion = _DEFAULT) -> Images:
     """Return the images, all moved by one random distortion.
 
-    A batch at a time is as good for training as an image at a time, and far cheaper.
-    For a distortion each, call this with one image and one key each.
+    That all move alike is what makes it cheap: each pixel is found once for all of them.
+    For a distortion each, call this with one image and one key at a time.
 
     Args:
         key: from which the distortion is drawn.

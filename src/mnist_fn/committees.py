@@ -7,6 +7,7 @@ settings, with other random numbers.
 
 import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,41 +16,49 @@ from .arrays import Images, Labels, freeze
 from .contracts import checked
 from .hints import SameFloat
 from .network import Activations, Params, forward
+from .views import View, as_they_are
+
+
+class Member(NamedTuple):
+    """A network, and how it is shown the images."""
+
+    params: Params
+    view: View = as_they_are
 
 
 @checked
 def committee_probabilities(
-    members: Sequence[Params], X: Images, g: ActivationFunction = relu
+    members: Sequence[Member], X: Images, g: ActivationFunction = relu
 ) -> SameFloat[np.ndarray, "classes m"]:
     """Return the mean of the members' ``A2``: the probabilities of each sample.
 
     Args:
-        members: the parameters of each; their numbers of hidden units may differ.
-        X: the images, ``pixels x m``.
+        members: each with its own view of the images; hidden units may differ in number.
+        X: the images, ``pixels x m``, as they are.
         g: the hidden activation function of all of them.
 
     Raises:
         ValueError: there is no member, or they tell different numbers of classes apart.
 
     >>> from mnist_fn import init_params, key, split
-    >>> members = [init_params(k) for k in split(key(0), 3)]
+    >>> members = [Member(init_params(k)) for k in split(key(0), 3)]
     >>> A2 = committee_probabilities(members, np.ones((784, 5), np.float32))
     >>> A2.shape, bool(np.allclose(A2.sum(axis=0), 1))
     ((10, 5), True)
 
     """
-    return mean_probabilities([forward(params, X, g) for params in members])
+    return mean_probabilities(answers_of(members, X, g))
 
 
 @checked
-def predict_committee(members: Sequence[Params], X: Images, g: ActivationFunction = relu) -> Labels:
+def predict_committee(members: Sequence[Member], X: Images, g: ActivationFunction = relu) -> Labels:
     """Return the most probable class of each sample (of equals, the first).
 
     Raises:
         ValueError: there is no member, or they tell different numbers of classes apart.
 
     >>> from mnist_fn import init_params, key, split
-    >>> members = [init_params(k) for k in split(key(0), 3)]
+    >>> members = [Member(init_params(k)) for k in split(key(0), 3)]
     >>> predict_committee(members, np.ones((784, 5), np.float32)).shape
     (5,)
 
@@ -57,6 +66,15 @@ def predict_committee(members: Sequence[Params], X: Images, g: ActivationFunctio
     labels: np.ndarray = committee_probabilities(members, X, g).argmax(axis=0)
     freeze((labels,))
     return labels
+
+
+def answers_of(members: Sequence[Member], X: Images, g: ActivationFunction) -> list[Activations]:
+    """Return what each member computes of the images, by its own view of them.
+
+    >>> answers_of([], np.zeros((784, 1)), relu)
+    []
+    """
+    return [forward(params, view.function(X), g) for params, view in members]
 
 
 def mean_probabilities(answers: Sequence[Activations]) -> np.ndarray:

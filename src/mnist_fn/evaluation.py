@@ -11,9 +11,9 @@ from jaxtyping import Float64, Int64
 from .activation_functions import ActivationFunction, relu
 from .arrays import freeze
 from .batches import Batch
-from .committees import mean_probabilities
+from .committees import Member, answers_of, mean_probabilities
 from .contracts import checked
-from .network import Params, check_labels, cross_entropies, forward
+from .network import Params, check_labels, cross_entropies
 
 
 class Evaluation(NamedTuple):
@@ -29,12 +29,12 @@ class Evaluation(NamedTuple):
 
 @checked
 def evaluate(
-    params: Params | Sequence[Params], batches: Iterable[Batch], g: ActivationFunction = relu
+    params: Params | Sequence[Member], batches: Iterable[Batch], g: ActivationFunction = relu
 ) -> Evaluation:
     """Return the loss, the accuracy and the confusion matrix over all the batches.
 
     Args:
-        params: those of a network, or of each member of a committee.
+        params: those of a network, or the members of a committee.
         batches: the samples.
         g: the hidden activation function.
 
@@ -47,13 +47,13 @@ def evaluate(
     0.75
 
     """
-    members = (params,) if isinstance(params, Params) else tuple(params)
-    classes = len(members[0].W2) if members else 0
+    members = [Member(params)] if isinstance(params, Params) else list(params)
+    classes = len(members[0].params.W2) if members else 0
 
     def add(total: tuple[float, np.ndarray], batch: Batch) -> tuple[float, np.ndarray]:
         loss_sum, confusion = total
         X, Y = batch
-        answers = [forward(member, X, g) for member in members]
+        answers = answers_of(members, X, g)
         predicted = mean_probabilities(answers).argmax(axis=0)
         check_labels("evaluate", Y, classes)
         # The loss of a mean of probabilities exp(-loss), without computing one of them.

@@ -3,7 +3,8 @@
 A model file is an ``.npz`` archive without pickled objects and without compression:
 the arrays ``W1 b1 W2 b2``, the ``format`` version, the name of the ``activation``
 function and what the network was ``trained_on``. The further members of a committee
-are in ``W1.1 b1.1 W2.1 b2.1``, ``W1.2`` and so on.
+are in ``W1.1 b1.1 W2.1 b2.1``, ``W1.2`` and so on. ``view``, ``view.1`` and so on say how
+a member is shown the images, if not as they are.
 """
 
 import contextlib
@@ -26,15 +27,17 @@ import numpy as np
 
 from ..activation_functions import ActivationFunction, relu, sigmoid, tanh
 from ..arrays import freeze
+from ..committees import Member
 from ..contracts import checked
 from ..network import Params
+from ..views import VIEWS, View, as_they_are
 
 _FORMAT = 1
 _ACTIVATIONS = {g.name: g for g in (relu, tanh, sigmoid)}
 # The arrays of a model file: the kind of their elements, and how many dimensions they have.
 _ABOUT = {"format": ("i", 0), "activation": ("U", 0), "trained_on": ("U", 0)}
-_PARTS = {**dict.fromkeys(Params._fields, ("f", 2)), **_ABOUT}
-_OF_MEMBER = re.compile(rf"({'|'.join(Params._fields)})\.[1-9][0-9]{{0,3}}")
+_OF_MEMBER = {**dict.fromkeys(Params._fields, ("f", 2)), "view": ("U", 0)}
+_PART = re.compile(rf"{'|'.join(_ABOUT)}|({'|'.join(_OF_MEMBER)})(\.[1-9][0-9]{{0,3}})?")
 
 
 class ModelError(Exception):
@@ -47,7 +50,7 @@ class Model(NamedTuple):
     A committee has more than one member; see ``committee_probabilities``.
     """
 
-    members: Sequence[Params]
+    members: Sequence[Member]
     g: ActivationFunction
     trained_on: str
 
@@ -55,7 +58,7 @@ class Model(NamedTuple):
 @checked
 def save_params(
     path: str | os.PathLike[str],
-    params: Params | Sequence[Params],
+    params: Params | Sequence[Member],
     *,
     g: ActivationFunction = relu,
     trained_on: str = "",
@@ -64,7 +67,7 @@ def save_params(
 
     Args:
         path: the file's name; ``.npz`` is usual.
-        params: the network's parameters, or those of each member of a committee.
+        params: the network's parameters, or the members of a committee.
         g: its activation function, one of ``relu``, ``tanh`` and ``sigmoid``.
         trained_on: the name of the data set, for ``evaluate`` to know.
 
@@ -92,14 +95,17 @@ def save_params(
         "activation": np.array(g.name),
         "trained_on": np.array(trained_on),
     }
-    members = [params] if isinstance(params, Params) else list(params)
+    members = [Member(params)] if isinstance(params, Params) else list(params)
     try:
         _check(members)
         arrays = {
             _part(name, i): array
             for i, member in enumerate(members)
-            for name, array in member._asdict().items()
+            for name, array in member.params._asdict().items()
         }
+        for i, member in enumerate(members):
+            if member.view != as_they_are:
+                arrays[_part("view", i)] = np.array(member.view.name)
         with replacing(Path(path)) as file:
             np.savez(file, allow_pickle=False, **arrays, **about)
     except OSError as error:
@@ -113,13 +119,19 @@ def load_params(path: str | os.PathLike[str]) -> Params:
     """Return the parameters in the model file of one network.
 
     Raises:
-        ModelError: as ``load_model``, and if it is the file of a committee.
+        ModelError: as ``load_model``, and if it is the file of a committee, or of a
+            network that is not to be shown images as they are.
 
     """
     members = load_model(path).members
     if len(members) > 1:
         raise ModelError(f"{path} is a committee of {len(members)}; read it with load_model")
-    return members[0]
+    params, view = members[0]
+    if view != as_they_are:
+        raise ModelError(
+            f"{path} is a network that must be shown images {view.name}; read it with load_model"
+        )
+    return params
 
 
 @checked
@@ -176,7 +188,7 @@ def _arrays(archive: zipfile.ZipFile, most_bytes: int) -> dict[str, np.ndarray]:
     infos = archive.infolist()
     names = [info.filename.removesuffix(".npy") for info in infos]
     for name, info in zip(names, infos, strict=True):
-        if not (name in _PARTS or _OF_MEMBER.fullmatch(name)) or names.count(name) > 1:
+        if not _PART.fullmatch(name) or names.count(name) > 1:
             raise ValueError(f"{info.filename!r} is not a part that a model file has, or has once")
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise ValueError(f"{name} is compressed or encrypted")
@@ -199,7 +211,7 @@ def _read(name: str, content: bytes) -> np.ndarray:
         raise ValueError(
             f"{name} declares {dtype} elements in the shape {shape}, but has {len(data)} bytes"
         )
-    kind, ndim = _PARTS[name.partition(".")[0]]
+    kind, ndim = (_OF_MEMBER | _ABOUT)[name.partition(".")[0]]
     if dtype.kind != kind or len(shape) != ndim or not data:
         raise ValueError(f"{name} is a {dtype} array of shape {shape}")
     if kind == "U" and np.frombuffer(data, np.uint32).max() > sys.maxunicode:
@@ -209,7 +221,9 @@ def _read(name: str, content: bytes) -> np.ndarray:
 
 
 def _model(arrays: Mapping[str, np.ndarray]) -> Model:
-    count = max(1, math.ceil(len(arrays.keys() - _ABOUT.keys()) / len(Params._fields)))
+    views = {name: array for name, array in arrays.items() if name.startswith("view")}
+    of_params = arrays.keys() - _ABOUT.keys() - views.keys()
+    count = max(1, math.ceil(len(of_params) / len(Params._fields)))
     parts = [[_part(name, i) for name in Params._fields] for i in range(count)]
     if lacking := [name for name in itertools.chain(*parts, _ABOUT) if name not in arrays]:
         raise ValueError(f"it lacks {', '.join(lacking)}")
@@ -218,9 +232,23 @@ def _model(arrays: Mapping[str, np.ndarray]) -> Model:
         raise ValueError(f"its format is {version}, and this version of mnist_fn reads {_FORMAT}")
     if activation not in _ACTIVATIONS:
         raise ValueError(f"activation is {activation!r}, not one of {', '.join(_ACTIVATIONS)}")
-    members = tuple(Params(*(arrays[name] for name in names)) for names in parts)
+    networks = [freeze(Params(*(arrays[name] for name in names))) for names in parts]
+    members = tuple(
+        Member(params, _view(views.pop(_part("view", i), None)))
+        for i, params in enumerate(networks)
+    )
+    if views:
+        raise ValueError(f"it has {', '.join(views)}, but only {count} members")
     _check(members)
-    return Model(tuple(map(freeze, members)), _ACTIVATIONS[activation], str(arrays["trained_on"]))
+    return Model(members, _ACTIVATIONS[activation], str(arrays["trained_on"]))
+
+
+def _view(name: np.ndarray | None) -> View:
+    if name is None:
+        return as_they_are
+    if str(name) not in VIEWS:
+        raise ValueError(f"view is {str(name)!r}, not one of {', '.join(VIEWS)}")
+    return VIEWS[str(name)]
 
 
 def _part(name: str, member: int) -> str:
@@ -228,17 +256,22 @@ def _part(name: str, member: int) -> str:
     return f"{name}.{member}" if member else name
 
 
-def _check(members: Sequence[Params]) -> None:
+def _check(members: Sequence[Member]) -> None:
     """Raise a ``ValueError`` if these are not networks for one task, contracts or not."""
     if not members:
         raise ValueError("a committee has one member or more")
-    for i, params in enumerate(members):
+    first = members[0].params
+    for i, (params, view) in enumerate(members):
         _check_params(params, i)
-        if _task(params) != _task(members[0]):
+        if _task(params) != _task(first):
             raise ValueError(
                 f"{_part('W1', i)} and {_part('W2', i)} are for {_task(params)}, "
-                f"but W1 and W2 for {_task(members[0])}"
+                f"but W1 and W2 for {_task(first)}"
             )
+        if VIEWS.get(view.name) != view:
+            raise ValueError(f"a model file cannot name the view {view.name!r}")
+        if view != as_they_are and math.isqrt(params.W1.shape[1]) ** 2 != params.W1.shape[1]:
+            raise ValueError(f"images of {params.W1.shape[1]} pixels cannot be {view.name}")
 
 
 def _task(params: Params) -> str:

@@ -15,12 +15,12 @@ from rich.console import Console
 
 from ..activation_functions import ActivationFunction
 from ..batches import Batch, Dataset, ordered_batches
+from ..committees import Member
 from ..evaluation import Evaluation, class_scores, evaluate
 from ..idx import IdxError
 from ..keys import Key, key
-from ..network import Params
-from ..recipes import RECIPES, Recipe, Run, prepare_members, train_members
-from ..training import TrainState
+from ..recipes import RECIPES, Recipe, members_of, prepare
+from ..training import Step, TrainState, train_epochs
 from . import blas
 from .checkpoints import check_replaceable, load_model, save_params
 from .datasets import DatasetError, load_digits, load_idx_dataset, load_mnist
@@ -147,7 +147,7 @@ def evaluate_command(
                 "name where it is now with --data"
             )
         dataset = _load(data or trained_on, console)
-        pixels, expected = len(dataset.X_test), members[0].W1.shape[1]
+        pixels, expected = len(dataset.X_test), members[0].params.W1.shape[1]
         if pixels != expected:
             raise CommandError(
                 f"{model} is for images of {expected} pixels, but those of {dataset.name} have "
@@ -172,53 +172,53 @@ def doctor_command() -> None:
 
 
 class _Trained(NamedTuple):
-    members: Sequence[Params]
+    members: Sequence[Member]
     seconds: float
     interrupted_after: str
 
 
 def _train(settings: Recipe, key: Key, dataset: Dataset, console: Console) -> _Trained:
-    """Consume the stream of epochs, and show how it goes."""
+    """Consume the stream of epochs of each member, and show how it goes."""
     m = len(dataset.Y_train)
     steps = math.ceil(m / (settings.batch_size or m))
-    in_all = settings.members * settings.epochs
+    in_all = len(settings.views) * settings.epochs
     every = -(-in_all // _MOST_LINES)
-    reached: Sequence[Params] = ()
-    seconds, where = 0.0, ""
+    finished: list[Member] = []
+    reached: Sequence[Member] = ()
+    seconds, epoch, where = 0.0, 0, ""
     # Numbers that overflow are found out by the loss, and reported in words.
     with progress_bar(console) as progress, np.errstate(over="ignore", invalid="ignore"):
         bar = progress.add_task("training", total=in_all * steps)
 
-        def shown(run: Run) -> Run:
-            def step(state: TrainState[Any], batch: Batch) -> TrainState[Any]:
-                after = run.step(state, batch)
+        def shown(step: Step[Any]) -> Step[Any]:
+            def shown_step(state: TrainState[Any], batch: Batch) -> TrainState[Any]:
+                after: TrainState[Any] = step(state, batch)
                 progress.advance(bar)
                 return after
 
-            return run._replace(step=step)
+            return shown_step
 
-        runs = prepare_members(settings, key, dataset.X_train, dataset.Y_train)
         try:
             start = time.perf_counter()
-            for epoch, (members, state) in enumerate(train_members(map(shown, runs)), start=1):
-                # A member that is not finished would make a committee worse.
-                reached = members or (state.params,)
-                where = _where(settings, epoch)
-                seconds += time.perf_counter() - start
-                if epoch % every == 0 or epoch == in_all:
-                    X, Y = dataset.X_train[:, :_SAMPLE], dataset.Y_train[:_SAMPLE]
-                    result = _evaluate(state.params, X, Y, settings.g)
-                    say(
-                        console,
-                        f"{where:<{len(_where(settings, in_all))}}  "
-                        f"training loss {result.loss:.4f}  accuracy {percent(result.accuracy)}",
-                    )
-                    if not math.isfinite(result.loss):
-                        raise CommandError(
-                            f"the loss is {result.loss} after {where}; "
-                            f"try a --learning-rate below {settings.learning_rate:g}"
-                        )
-                start = time.perf_counter()
+            for alone, member_key in members_of(settings, key):
+                run = prepare(alone, member_key, dataset.X_train, dataset.Y_train)
+                for state in train_epochs(*run._replace(step=shown(run.step))):
+                    seconds += time.perf_counter() - start
+                    epoch += 1
+                    where = _where(settings, epoch)
+                    member = Member(state.params, *alone.views)
+                    if state.epoch == run.epochs:
+                        finished.append(member)
+                    # A member that is not finished would make a committee worse.
+                    reached = finished or [member]
+                    if epoch % every == 0 or epoch == in_all:
+                        loss = _report(member, where, settings, dataset, console)
+                        if not math.isfinite(loss):
+                            raise CommandError(
+                                f"the loss is {loss} after {where}; "
+                                f"try a --learning-rate below {settings.learning_rate:g}"
+                            )
+                    start = time.perf_counter()
         except KeyboardInterrupt:
             # What was reached is saved now; pressing again must not get in between.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -226,18 +226,33 @@ def _train(settings: Recipe, key: Key, dataset: Dataset, console: Console) -> _T
     return _Trained(reached, seconds, interrupted_after="")
 
 
+def _report(
+    member: Member, where: str, settings: Recipe, dataset: Dataset, console: Console
+) -> float:
+    """Print how a member does on images that it is trained on, and return its loss."""
+    X, Y = dataset.X_train[:, :_SAMPLE], dataset.Y_train[:_SAMPLE]
+    result = _evaluate([member], X, Y, settings.g)
+    width = len(_where(settings, len(settings.views) * settings.epochs))
+    say(
+        console,
+        f"{where:<{width}}  training loss {result.loss:.4f}  accuracy {percent(result.accuracy)}",
+    )
+    return result.loss
+
+
 def _where(settings: Recipe, epoch: int) -> str:
     """Name the epoch, of all that the members are trained for."""
     member, epoch = divmod(epoch - 1, settings.epochs)
     text = f"epoch {epoch + 1}/{settings.epochs}"
-    return text if settings.members == 1 else f"member {member + 1}/{settings.members}  {text}"
+    members = len(settings.views)
+    return text if members == 1 else f"member {member + 1}/{members}  {text}"
 
 
 def _evaluate(
-    params: Params | Sequence[Params], X: np.ndarray, Y: np.ndarray, g: ActivationFunction
+    members: Sequence[Member], X: np.ndarray, Y: np.ndarray, g: ActivationFunction
 ) -> Evaluation:
-    first = params if isinstance(params, Params) else params[0]
-    return evaluate(params, ordered_batches(X, Y, dtype=first.W1.dtype.type), g)
+    dtype = members[0].params.W1.dtype.type
+    return evaluate(members, ordered_batches(X, Y, dtype=dtype), g)
 
 
 def _load(data: str | None, console: Console) -> Dataset:
@@ -269,7 +284,7 @@ def _load(data: str | None, console: Console) -> Dataset:
 
 def _headline(settings: Recipe, dataset: Dataset, seed: int) -> str:
     pixels, m = dataset.X_train.shape
-    members = f"{settings.members} networks " if settings.members > 1 else ""
+    members = f"{len(settings.views)} networks " if len(settings.views) > 1 else ""
     return (
         f"recipe {settings.name} on {m:,} images of {dataset.name}: "
         f"{members}{pixels}-{settings.hidden}-10, epochs {settings.epochs}, "
