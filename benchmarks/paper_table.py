@@ -3,8 +3,9 @@
 Trains ``quick``, ``plain`` and the members of ``committee`` over five seeds on all 60,000
 training images, as many at a time as there are cores, each on one of them. Prints the
 errors on the test images beside those that were published for networks with one hidden
-layer; ``elastic`` and ``best`` are the first two members of each committee. Writes
-``paper_table.json`` after each training, and the picture ``paper_table.png``.
+layer; ``best`` is made of the first members of each committee, and ``elastic`` is the one
+after them. Writes
+``paper_table.json`` after each seed, and the picture ``paper_table.png``.
 
 With ``--quick`` it trains one seed for one epoch, to see that all of it works.
 
@@ -13,11 +14,12 @@ MNIST is read from ``$MNIST_FN_DATA`` or the cache, or downloaded.
 
 import argparse
 import functools
+import itertools
 import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
@@ -27,7 +29,7 @@ import numpy as np
 from measuring import COLOURS, print_machine, save, save_picture, subplots
 
 import mnist_fn as mf
-from mnist_fn import Key, Member, Recipe, recipes
+from mnist_fn import Key, Recipe, recipes
 
 
 class Published(NamedTuple):
@@ -62,36 +64,18 @@ TABLE = [
 
 
 class Job(NamedTuple):
-    """One network to train: alone, or as a member of a committee."""
+    """One network to train."""
 
-    names: tuple[str, ...]
-    """Of the rows that it belongs to."""
-    seed: int
     recipe: Recipe
     key: Key
 
 
 class Trained(NamedTuple):
-    """What came of a job: the network, the seconds, and its probabilities of the test images."""
+    """What came of a job: the seconds, and what the network says of the test images."""
 
-    job: Job
     seconds: float
+    Z2: np.ndarray
     A2: np.ndarray
-
-
-def jobs(seeds: int, quick: bool) -> Iterator[Job]:
-    """Yield what is to be trained, seed by seed."""
-    for seed in range(seeds):
-        key = mf.key(seed)
-        rows: list[tuple[tuple[str, ...], Recipe, Key]] = [
-            ((recipe.name,), recipe, key) for recipe in (recipes.quick, recipes.plain)
-        ]
-        members = mf.members_of(recipes.committee, key)
-        names = {0: (recipes.elastic.name,), 1: (recipes.best.name,)}
-        rows += [((*names.get(i, ()), "committee"), *pair) for i, pair in enumerate(members)]
-        for names_of, recipe, own_key in rows:
-            short = recipe._replace(epochs=1, warm_up=0) if quick else recipe
-            yield Job(names_of, seed, short, own_key)
 
 
 mnist = functools.cache(mf.load_mnist)
@@ -104,19 +88,31 @@ def train(job: Job) -> Trained:
     run = mf.prepare(job.recipe, job.key, dataset.X_train, dataset.Y_train)
     *_, last = mf.train_epochs(*run)
     seconds = time.perf_counter() - start
-    member = Member(last.params, *job.recipe.views)
-    return Trained(job, seconds, mf.committee_probabilities([member], mf.scale(dataset.X_test)))
+    (view,) = job.recipe.views
+    answer = mf.forward(last.params, view.function(mf.scale(dataset.X_test)))
+    return Trained(seconds, answer.Z2, answer.A2)
 
 
-def add(results: dict[str, Ours], name: str, trained: list[Trained]) -> None:
-    """Add a row's figures of one seed, of a network or of a committee."""
-    predicted = np.mean([one.A2 for one in trained], axis=0).argmax(axis=0)
-    error = 100 * float(np.mean(predicted != mnist().Y_test))
-    seconds = sum(one.seconds for one in trained)
-    print(f"{name:<10} seed {trained[0].job.seed}: {error:.2f} % in {seconds:.0f} s", flush=True)
-    row = results.setdefault(name, Ours(name, [], []))
-    row.errors.append(error)
-    row.seconds.append(seconds)
+def jobs(seed: int, quick: bool) -> Iterator[Job]:
+    """Yield the networks to be trained from a seed: alone, then the committee's members."""
+    for recipe in (recipes.quick, recipes.plain, recipes.committee):
+        short = recipe._replace(epochs=1, warm_up=0) if quick else recipe
+        yield from itertools.starmap(Job, mf.members_of(short, mf.key(seed)))
+
+
+def rows(trained: Sequence[Trained]) -> Iterator[tuple[str, float, float]]:
+    """Yield the rows of the table for one seed: the recipe, its error and its seconds."""
+    quick, plain, *committee = trained
+    joined = committee[: len(recipes.best.views)]
+    for name, parts, answers in (
+        ("quick", [quick], quick.A2),
+        ("plain", [plain], plain.A2),
+        ("elastic", [committee[len(joined)]], committee[len(joined)].A2),
+        ("best", joined, np.mean([part.Z2 for part in joined], axis=0)),
+        ("committee", committee, np.mean([part.A2 for part in committee], axis=0)),
+    ):
+        error = 100 * float(np.mean(answers.argmax(axis=0) != mnist().Y_test))
+        yield name, error, sum(part.seconds for part in parts)
 
 
 def text_of(ours: Ours) -> tuple[str, str]:
@@ -166,19 +162,17 @@ def main() -> None:
     quick = parser.parse_args().quick
     print_machine()
     results: dict[str, Ours] = {}
-    committee: list[Trained] = []
+    seeds = range(1 if quick else 5)
     # Not forked: the parent has threads of its own.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
-        for trained in pool.map(train, jobs(1 if quick else 5, quick)):
-            for name in trained.job.names:
-                if name != "committee":
-                    add(results, name, [trained])
-                    continue
-                committee.append(trained)
-                if len(committee) == len(recipes.committee.views):
-                    add(results, name, committee)
-                    committee.clear()
+        pending = [[pool.submit(train, job) for job in jobs(seed, quick)] for seed in seeds]
+        for seed, of_seed in zip(seeds, pending, strict=True):
+            for name, error, seconds in rows([future.result() for future in of_seed]):
+                print(f"seed {seed}  {name:<10} {error:.2f} % in {seconds:.0f} s", flush=True)
+                row = results.setdefault(name, Ours(name, [], []))
+                row.errors.append(error)
+                row.seconds.append(seconds)
             if not quick:  # at once: what took minutes is not lost
                 save(__file__, [row._asdict() for row in results.values()])
     print_table(results)

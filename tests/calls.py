@@ -92,6 +92,7 @@ CALLS: dict[str, Call] = {
     "dropped": Call(mf.dropped, {"key": mf.key(1), "g": mf.relu, "rate": 0.5}),
     "committee_probabilities": Call(mf.committee_probabilities, {"members": MEMBERS, "X": X}),
     "predict_committee": Call(mf.predict_committee, {"members": MEMBERS, "X": X}),
+    "join": Call(mf.join, {"members": [PARAMS, PARAMS]}),
     "one_cycle": Call(mf.one_cycle, {"learning_rate": 0.1, "steps": 10}),
     "warm_up": Call(mf.warm_up, {"schedule": mf.constant(0.1), "steps": 3}),
     "scale": Call(mf.scale, {"X": GREY}),

@@ -419,6 +419,21 @@ def test_a_committee_is_trained_saved_and_evaluated(
     assert lines_of(run("evaluate", "model.npz"))[1].startswith(accuracy)
 
 
+def test_a_recipe_can_join_its_members_into_one_network(
+    digits: mf.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = three_members(monkeypatch)._replace(views=(deslanted,) * 3, joined=True)
+    monkeypatch.setitem(mf.recipes.RECIPES, "three", recipe)
+    *_, last = lines_of(run("train", "--data", "digits", "--recipe", "three"))
+    (member,) = mf.load_model("model.npz").members
+    assert member.params.W1.shape == (24, 784)
+    assert member.view == deslanted
+    X = mf.deslant(mf.scale(digits.X_test))
+    accuracy = mf.accuracy(member.params, X, digits.Y_test)
+    assert last.startswith(f"test accuracy {100 * accuracy:.2f} %")
+    assert lines_of(run("evaluate", "model.npz"))[1].startswith(last[:21])
+
+
 @pytest.mark.parametrize("whole_members", [0, 2])
 def test_an_interrupted_committee_keeps_its_whole_members_or_else_the_first(
     whole_members: int, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,3 +102,26 @@ def test_members_that_answer_different_questions_are_refused() -> None:
         mf.committee_probabilities(members, X)
     with pytest.raises(ValueError, match=says):
         mf.evaluate(members, [Batch(X, Y)])
+
+
+@given(committees(), st.sampled_from(ACTIVATIONS))
+def test_joined_networks_answer_by_the_mean_of_their_logits(
+    committee: tuple[list[Member], Batch], g: ActivationFunction
+) -> None:
+    members, (X, _) = committee
+    networks = [member.params for member in members]
+    expected = np.mean([mf.forward(params, X, g).Z2 for params in networks], axis=0)
+    joined = mf.join(networks)
+    np.testing.assert_allclose(mf.forward(joined, X, g).Z2, expected, atol=1e-12)
+    assert len(joined.W1) == sum(len(params.W1) for params in networks)
+
+
+def test_networks_for_other_tasks_cannot_be_joined() -> None:
+    one = mf.init_params(mf.key(0), pixels=6, classes=3)
+    says = "^join: it takes one network or more, with the same pixels and classes$"
+    for other in ({"pixels": 7}, {"classes": 2}):
+        with pytest.raises(ValueError, match=says):
+            sizes: dict[str, Any] = {"pixels": 6, "classes": 3} | other
+            mf.join([one, mf.init_params(mf.key(0), **sizes)])
+    with pytest.raises(ValueError, match=says):
+        mf.join([])

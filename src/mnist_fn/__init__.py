@@ -2,7 +2,7 @@
 
 The network: ``init_params``, ``forward``, ``loss``, ``backward``, ``update``, ``predict``,
 ``accuracy``, with ``relu``, ``tanh`` or ``sigmoid``. Several as one: ``Member``,
-``predict_committee``, ``committee_probabilities``.
+``predict_committee``, ``committee_probabilities``, ``join``.
 
 Training: ``init_state``, ``make_step``, ``train``, ``train_epochs``, ``stop_early``. Optimizers:
 ``sgd``, ``momentum``, ``rmsprop``, ``adam``, and around them ``decay_weights`` and
@@ -44,6 +44,7 @@ from .batches import ordered_batches as ordered_batches
 from .batches import scale as scale
 from .committees import Member as Member
 from .committees import committee_probabilities as committee_probabilities
+from .committees import join as join
 from .committees import predict_committee as predict_committee
 from .contracts import checked as checked
 from .dropout import Dropout as Dropout

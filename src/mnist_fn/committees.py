@@ -68,6 +68,36 @@ def predict_committee(members: Sequence[Member], X: Images, g: ActivationFunctio
     return labels
 
 
+@checked
+def join(members: Sequence[Params]) -> Params:
+    """Return one network whose ``Z2`` is the mean of the members': as wide as all together.
+
+    With ``W1`` on top of each other and ``W2`` side by side, it is a committee that takes
+    the mean of logits, which is the geometric mean of the probabilities, made equal in sum.
+    Its members must share their view.
+
+    Raises:
+        ValueError: there is no member, or they have different numbers of pixels or classes.
+
+    >>> from mnist_fn import init_params, key, split
+    >>> members = [init_params(k, hidden=50) for k in split(key(0), 3)]
+    >>> join(members).W1.shape, join(members).W2.shape
+    ((150, 784), (10, 150))
+
+    """
+    if len({(params.W1.shape[1], len(params.W2)) for params in members}) != 1:
+        raise ValueError("join: it takes one network or more, with the same pixels and classes")
+    W1, b1, W2, b2 = zip(*members, strict=True)
+    return freeze(
+        Params(
+            W1=np.concatenate(W1),
+            b1=np.concatenate(b1),
+            W2=np.concatenate(W2, axis=1) / len(members),
+            b2=functools.reduce(np.add, b2) / len(members),
+        )
+    )
+
+
 def answers_of(members: Sequence[Member], X: Images, g: ActivationFunction) -> list[Activations]:
     """Return what each member computes of the images, by its own view of them.
 

@@ -103,7 +103,7 @@ def forward(params: Params, X: Images, g: ActivationFunction = relu) -> Activati
 
     """
     W1, b1, W2, b2 = params
-    Z1 = np.matmul(W1, X, order=_order_of(W1))
+    Z1 = np.matmul(W1, X, order=order_of(W1))
     Z1 += b1
     if g is not relu_in_place:
         freeze((Z1,))
@@ -206,7 +206,7 @@ def backward(
     dZ2 /= m
     dW2 = np.matmul(dZ2, A1.T, order="F")
     db2 = dZ2.sum(axis=1, keepdims=True)
-    order = _order_of(params.W1)
+    order = order_of(params.W1)
     dZ1 = np.matmul(params.W2.T, dZ2, order=order)
     slope = g.derivative(Z1, A1)
     if slope.shape != Z1.shape:
@@ -293,11 +293,14 @@ def cross_entropies(Z2: np.ndarray, Y: np.ndarray, label_smoothing: float = 0.0)
     return losses
 
 
-def _order_of(W1: np.ndarray) -> Literal["C", "F"]:
+def order_of(W1: np.ndarray) -> Literal["C", "F"]:
     """Return the memory order of the products, that in which OpenBLAS is faster.
 
     It splits a product between its threads along the contiguous side, best if that is the
     shorter one. All of a step follow ``W1``, so that what is added lies alike.
+
+    >>> order_of(np.ones((800, 784))), order_of(np.ones((128, 784)))
+    ('C', 'F')
     """
     hidden, pixels = W1.shape
     return "C" if hidden > pixels else "F"

@@ -40,6 +40,8 @@ class Recipe(NamedTuple):
     """Each batch is distorted anew, by at most this."""
     views: tuple[View, ...] = (as_they_are,)
     """How the network is shown the images. More than one is a committee with as many members."""
+    joined: bool = False
+    """The members become one network, with all their hidden units; they share a view."""
     about: str = ""
     """What it is good for, to choose by."""
     init: Literal["he", "uniform"] = "he"
@@ -73,7 +75,7 @@ digits: Recipe = Recipe(
 plain: Recipe = Recipe(
     "plain",
     hidden=800,
-    epochs=100,
+    epochs=60,
     batch_size=128,
     learning_rate=0.1,
     warm_up=1,
@@ -87,7 +89,7 @@ plain: Recipe = Recipe(
 
 elastic: Recipe = plain._replace(
     name="elastic",
-    epochs=120,
+    epochs=90,
     pixel_dropout=0.0,
     hidden_dropout=0.0,
     distortion=Distortion(),
@@ -96,14 +98,15 @@ elastic: Recipe = plain._replace(
 
 best: Recipe = elastic._replace(
     name="best",
-    views=(deslanted,),
-    about="99.5 % in 3 minutes: 800 hidden units, distorted images, deslanted",
+    views=(deslanted,) * 3,
+    joined=True,
+    about="99.5 % in 7 minutes: three networks that see images deslanted, joined into one",
 )
 
 committee: Recipe = elastic._replace(
     name="committee",
-    views=(as_they_are, deslanted, deslanted),
-    about="99.6 % in 13 minutes: five networks of elastic",
+    views=(deslanted,) * 3 + (as_they_are,) * 3,
+    about="99.6 % in 13 minutes: six networks, three of which see images deslanted",
 )
 
 seed: Recipe = Recipe(
@@ -185,8 +188,8 @@ def members_of(recipe: Recipe, key: Key) -> tuple[tuple[Recipe, Key], ...]:
     A recipe for one network has one member. The key of the first is ``key`` itself.
 
     >>> from mnist_fn import key
-    >>> [alone.views for alone, _ in members_of(committee, key(0))][:2]
-    [(as they are,), (deslanted,)]
+    >>> [alone.views for alone, _ in members_of(committee, key(0))][2:4]
+    [(deslanted,), (as they are,)]
     >>> members_of(elastic, key(0)) == ((elastic, key(0)),)
     True
 

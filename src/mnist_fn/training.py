@@ -13,7 +13,7 @@ from .batches import Batch
 from .contracts import checked, unchecked
 from .dropout import Dropout, drop, dropped
 from .keys import fold_in, split
-from .network import Gradients, Params, backward, forward
+from .network import Gradients, Params, backward, forward, order_of
 from .optimizers import Optimizer, consuming
 
 S = TypeVar("S")
@@ -218,7 +218,9 @@ def _narrow(state: Any, pixels: np.ndarray) -> Any:
     """Return the state, a tree of NamedTuples, of a network that sees these pixels only."""
     match state:
         case Params() | Gradients():
-            return _with_first(state, state[0].T[pixels].T)
+            W1 = state[0].T[pixels].T
+            # As all of a step lies: what an optimizer keeps is never laid anew.
+            return _with_first(state, np.asarray(W1, order=order_of(W1)))
         case tuple():
             return _like(state, (_narrow(item, pixels) for item in state))
         case _:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from ..activation_functions import ActivationFunction
 from ..batches import Batch, Dataset, ordered_batches
-from ..committees import Member
+from ..committees import Member, join
 from ..evaluation import Evaluation, class_scores, evaluate
 from ..idx import IdxError
 from ..keys import Key, key
@@ -223,7 +223,9 @@ def _train(settings: Recipe, key: Key, dataset: Dataset, console: Console) -> _T
             # What was reached is saved now; pressing again must not get in between.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             return _Trained(reached, seconds, interrupted_after=where)
-    return _Trained(reached, seconds, interrupted_after="")
+    if settings.joined:
+        finished = [Member(join([member.params for member in finished]), settings.views[0])]
+    return _Trained(finished, seconds, interrupted_after="")
 
 
 def _report(
