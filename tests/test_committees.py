@@ -120,8 +120,8 @@ def test_networks_for_other_tasks_cannot_be_joined() -> None:
     one = mf.init_params(mf.key(0), pixels=6, classes=3)
     says = "^join: it takes one network or more, with the same pixels and classes$"
     for other in ({"pixels": 7}, {"classes": 2}):
+        sizes: dict[str, Any] = {"pixels": 6, "classes": 3} | other
         with pytest.raises(ValueError, match=says):
-            sizes: dict[str, Any] = {"pixels": 6, "classes": 3} | other
             mf.join([one, mf.init_params(mf.key(0), **sizes)])
     with pytest.raises(ValueError, match=says):
         mf.join([])

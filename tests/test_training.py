@@ -1,7 +1,7 @@
 import itertools
 import tracemalloc
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pytest
@@ -266,11 +266,32 @@ def test_the_same_key_gives_the_same_run_and_another_key_another(
     recipe: mf.Recipe, digits: mf.Dataset
 ) -> None:
     def final(seed: int) -> Any:
-        run = mf.prepare(recipe._replace(epochs=2), mf.key(seed), digits.X_train, digits.Y_train)
+        alone, key = mf.members_of(recipe._replace(epochs=2), mf.key(seed))[0]
+        run = mf.prepare(alone, key, digits.X_train[:, :300], digits.Y_train[:300])
         return bits(list(mf.train_epochs(*run))[-1])
 
     assert final(1) == final(1)
     assert final(1) != final(2)
+
+
+@pytest.mark.parametrize(("hidden", "order"), [(8, "C_CONTIGUOUS"), (3, "F_CONTIGUOUS")])
+def test_all_that_a_step_adds_up_lies_alike_in_memory(
+    hidden: int, order: Literal["C_CONTIGUOUS", "F_CONTIGUOUS"]
+) -> None:
+    X, Y = np.random.default_rng(0).random((7, 5), dtype=np.float32), np.array([0, 1, 0, 1, 1])
+    pixels = np.array([0, 2, 3, 4, 6])
+    optimizer = mf.momentum(0.1)
+    step = mf.make_step(optimizer)
+
+    def watched(state: Any, batch: Batch) -> Any:
+        gradients = mf.backward(state.params, mf.forward(state.params, X[pixels]), X[pixels], Y)
+        for array in (state.params.W1, state.optimizer_state.velocity.dW1, gradients.dW1):
+            assert array.flags[order]
+        return step(state, batch)
+
+    first = mf.init_state(optimizer, mf.init_params(mf.key(0), pixels=7, hidden=hidden, classes=2))
+    batches = [Batch(X[pixels], Y)] * 2
+    assert len(list(mf.train_epochs(watched, first, lambda epoch: batches, 2, pixels))) == 2
 
 
 def test_weights_and_order_are_drawn_from_different_keys() -> None:
