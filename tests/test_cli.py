@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_su
 from typer.testing import CliRunner
 
 import mnist_fn as mf
-from mnist_fn.effects import cli, downloads
+from mnist_fn.effects import cli, downloads, watching
 from mnist_fn.idx import encode
 from mnist_fn.views import as_they_are, deslanted
 
@@ -450,7 +450,7 @@ def test_an_interrupted_committee_keeps_its_whole_members_or_else_the_first(
             if epochs == whole_members * recipe.epochs + 1:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "train_epochs", interrupted_soon)
+    monkeypatch.setattr(watching, "train_epochs", interrupted_soon)
     monkeypatch.setattr(signal, "signal", lambda *arguments: None)
     message = error_of(run("train", "--data", "digits", "--recipe", "three"))
     where = f"member {whole_members + 1}/3  epoch 1/2"
@@ -482,7 +482,7 @@ def test_how_much_was_reached_decides_what_is_written(
         return run._replace(batches=batches)
 
     handlers: list[object] = []
-    monkeypatch.setattr(cli, "prepare", prepare_to_be_interrupted)
+    monkeypatch.setattr(watching, "prepare", prepare_to_be_interrupted)
     monkeypatch.setattr(signal, "signal", lambda *arguments: handlers.append(arguments))
     mf.save_params("m.npz", mf.init_params(mf.key(0)))
     before = Path("m.npz").read_bytes()

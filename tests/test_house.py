@@ -17,9 +17,9 @@ import mnist_fn as mf
 PACKAGE = Path(mf.__file__).parent
 
 # The pure rooms; each may import those above it.
-ROOMS = ["hints", "misfits", "contracts", "arrays", "keys", "activation_functions", "network"]
-ROOMS += ["augment", "views", "dropout", "committees", "schedules", "optimizers", "adaptive"]
-ROOMS += ["idx", "batches", "training", "evaluation", "recipes"]
+ROOMS = ["hints", "misfits", "contracts", "arrays", "keys", "activation_functions", "softmax"]
+ROOMS += ["network", "augment", "views", "dropout", "committees", "schedules", "optimizers"]
+ROOMS += ["adaptive", "idx", "batches", "training", "evaluation", "recipes"]
 LIBRARIES = {"numpy", "jaxtyping", "beartype"}
 PURE_STANDARD = {"abc", "collections", "functools", "gzip", "inspect", "io", "itertools", "math"}
 PURE_STANDARD |= {"reprlib", "types", "typing", "weakref", "zlib"}

@@ -13,7 +13,8 @@ from .arrays import freeze
 from .batches import Batch
 from .committees import Member, answers_of, mean_probabilities
 from .contracts import checked
-from .network import Params, check_labels, cross_entropies
+from .network import Params
+from .softmax import check_labels, cross_entropies
 
 
 class Evaluation(NamedTuple):

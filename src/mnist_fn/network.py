@@ -17,6 +17,7 @@ from .arrays import Images, Labels, freeze
 from .contracts import checked
 from .hints import SameFloat
 from .keys import Key, generator, split
+from .softmax import check_labels, checked_smoothing, cross_entropies, softmax
 
 
 class Params(NamedTuple):
@@ -110,7 +111,7 @@ def forward(params: Params, X: Images, g: ActivationFunction = relu) -> Activati
     A1 = g.function(Z1)
     Z2 = W2 @ A1
     Z2 += b2
-    return freeze(Activations(Z1, A1, Z2, _softmax(Z2)))
+    return freeze(Activations(Z1, A1, Z2, softmax(Z2)))
 
 
 @checked
@@ -151,7 +152,7 @@ def loss(
     Z2 = forward(params, X, g).Z2
     check_labels("loss", Y, classes=len(Z2))
     return float(
-        (cross_entropies(Z2, Y, _checked_smoothing("loss", label_smoothing)) / len(Y)).sum()
+        (cross_entropies(Z2, Y, checked_smoothing("loss", label_smoothing)) / len(Y)).sum()
     )
 
 
@@ -200,7 +201,7 @@ def backward(
     T = np.arange(classes)[:, np.newaxis] == Y
     if m == 0 or np.count_nonzero(T) != m:
         check_labels("backward", Y, classes)
-    if s := _checked_smoothing("backward", label_smoothing):
+    if s := checked_smoothing("backward", label_smoothing):
         T = (1 - s) * T.astype(A2.dtype) + s / classes
     dZ2 = A2 - T
     dZ2 /= m
@@ -274,25 +275,6 @@ def accuracy(params: Params, X: Images, Y: Labels, g: ActivationFunction = relu)
     return float(np.mean(predict(params, X, g) == Y))
 
 
-def cross_entropies(Z2: np.ndarray, Y: np.ndarray, label_smoothing: float = 0.0) -> np.ndarray:
-    """Return the loss of each sample, from its logits and its label.
-
-    >>> cross_entropies(np.zeros((2, 1)), np.array([0])).round(4)  # log 2
-    array([0.6931])
-    """
-    # log(sum(exp(Z2))) = max + log(sum(exp(Z2 - max))), in which nothing overflows.
-    Z2_max = Z2.max(axis=0)
-    log_sum = np.log(np.exp(_minus(Z2, Z2_max)).sum(axis=0))
-    Z2_true = Z2[Y, np.arange(len(Y))]
-    # In float64, where the distance of two float32 numbers is always finite.
-    with np.errstate(over="ignore"):
-        losses: np.ndarray = log_sum + (Z2_max.astype(np.float64) - Z2_true)
-        if label_smoothing:
-            by_class = log_sum + (Z2_max.astype(np.float64) - Z2)
-            losses = (1 - label_smoothing) * losses + label_smoothing * by_class.mean(axis=0)
-    return losses
-
-
 def order_of(W1: np.ndarray) -> Literal["C", "F"]:
     """Return the memory order of the products, that in which OpenBLAS is faster.
 
@@ -304,42 +286,3 @@ def order_of(W1: np.ndarray) -> Literal["C", "F"]:
     """
     hidden, pixels = W1.shape
     return "C" if hidden > pixels else "F"
-
-
-def _softmax(Z: np.ndarray) -> np.ndarray:
-    # exp(Z - max) instead of exp(Z): the quotient is the same, and nothing overflows.
-    E = _minus(Z, Z.max(axis=0))
-    np.exp(E, out=E)
-    E /= E.sum(axis=0)
-    return E
-
-
-def _minus(Z: np.ndarray, Z_max: np.ndarray) -> np.ndarray:
-    # A distance past the largest float is -inf, and exp makes the right 0 of it.
-    with np.errstate(over="ignore"):
-        distance: np.ndarray = Z - Z_max
-    return distance
-
-
-def _checked_smoothing(name: str, label_smoothing: float) -> float:
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(
-            f"{name}: label_smoothing is {label_smoothing}, but it must be from 0 to 1"
-        )
-    return float(label_smoothing)  # np.float64 would turn float32 into float64
-
-
-def check_labels(name: str, Y: np.ndarray, classes: int) -> None:
-    """Raise a ``ValueError`` if there is no label, or one that is not one of the classes.
-
-    >>> check_labels("here", np.array([0, 9]), classes=10)
-    """
-    if len(Y) == 0:
-        raise ValueError(f"{name}: the batch is empty (m = 0), and a mean needs a sample")
-    # A negative label would count from the last class, and never fail.
-    for label in (Y.min(), Y.max()):
-        if not 0 <= label < classes:
-            raise ValueError(
-                f"{name}: Y holds the label {label}, but the {classes} classes "
-                f"are numbered 0 to {classes - 1}"
-            )

@@ -2,38 +2,29 @@
 
 import math
 import os
-import signal
 import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
 
-from ..activation_functions import ActivationFunction
-from ..batches import Batch, Dataset, ordered_batches
-from ..committees import Member, join
-from ..evaluation import Evaluation, class_scores, evaluate
+from ..batches import Dataset
+from ..evaluation import class_scores
 from ..idx import IdxError
-from ..keys import Key, key
-from ..recipes import RECIPES, Recipe, members_of, prepare
-from ..training import Step, TrainState, train_epochs
+from ..keys import key
+from ..recipes import RECIPES, Recipe
 from . import blas
 from .checkpoints import check_replaceable, load_model, save_params
 from .datasets import DatasetError, load_digits, load_idx_dataset, load_mnist
-from .terminal import CommandError, clear_errors, new_console, percent, progress_bar, say
+from .terminal import CommandError, clear_errors, new_console, percent, say
+from .watching import evaluate_members, train_watched
 
 app: typer.Typer = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Train and use a two-layer network for handwritten digits.",
 )
-
-_MOST_LINES = 20  # of progress: a run of 500 epochs is not 500 lines
-_SAMPLE = 10_000  # training images that the loss and accuracy of an epoch are taken on
 
 
 def _finite(number: float | None) -> float | None:
@@ -109,7 +100,7 @@ def train_command(
             learning_rate=settings.learning_rate if learning_rate is None else learning_rate,
         )
         say(console, _headline(settings, dataset, seed))
-        trained = _train(settings, key(seed), dataset, console)
+        trained = train_watched(settings, key(seed), dataset, console)
         if not trained.members:
             raise CommandError("interrupted in the first epoch; nothing was written")
         save_params(output, trained.members, g=settings.g, trained_on=dataset.name)
@@ -117,7 +108,7 @@ def train_command(
             raise CommandError(
                 f"interrupted after {trained.interrupted_after}; what was reached is in {output}"
             )
-        result = _evaluate(trained.members, dataset.X_test, dataset.Y_test, settings.g)
+        result = evaluate_members(trained.members, dataset.X_test, dataset.Y_test, settings.g)
         say(
             console,
             f"test accuracy {percent(result.accuracy)} after {trained.seconds:.1f} s of training, "
@@ -153,7 +144,7 @@ def evaluate_command(
                 f"{model} is for images of {expected} pixels, but those of {dataset.name} have "
                 f"{pixels}; name the data set that it was trained on with --data"
             )
-        result = _evaluate(members, dataset.X_test, dataset.Y_test, g)
+        result = evaluate_members(members, dataset.X_test, dataset.Y_test, g)
         say(console, f"data set {dataset.name}, {len(dataset.Y_test):,} test images")
         say(console, f"test accuracy {percent(result.accuracy)}, loss {result.loss:.4f}")
         say(console, "\ndigit  precision   recall")
@@ -169,92 +160,6 @@ def doctor_command() -> None:
     with clear_errors():
         for line in blas.report():
             say(console, line)
-
-
-class _Trained(NamedTuple):
-    members: Sequence[Member]
-    seconds: float
-    interrupted_after: str
-
-
-def _train(settings: Recipe, key: Key, dataset: Dataset, console: Console) -> _Trained:
-    """Consume the stream of epochs of each member, and show how it goes."""
-    m = len(dataset.Y_train)
-    steps = math.ceil(m / (settings.batch_size or m))
-    in_all = len(settings.views) * settings.epochs
-    every = -(-in_all // _MOST_LINES)
-    finished: list[Member] = []
-    reached: Sequence[Member] = ()
-    seconds, epoch, where = 0.0, 0, ""
-    # Numbers that overflow are found out by the loss, and reported in words.
-    with progress_bar(console) as progress, np.errstate(over="ignore", invalid="ignore"):
-        bar = progress.add_task("training", total=in_all * steps)
-
-        def shown(step: Step[Any]) -> Step[Any]:
-            def shown_step(state: TrainState[Any], batch: Batch) -> TrainState[Any]:
-                after: TrainState[Any] = step(state, batch)
-                progress.advance(bar)
-                return after
-
-            return shown_step
-
-        try:
-            start = time.perf_counter()
-            for alone, member_key in members_of(settings, key):
-                run = prepare(alone, member_key, dataset.X_train, dataset.Y_train)
-                for state in train_epochs(*run._replace(step=shown(run.step))):
-                    seconds += time.perf_counter() - start
-                    epoch += 1
-                    where = _where(settings, epoch)
-                    member = Member(state.params, *alone.views)
-                    if state.epoch == run.epochs:
-                        finished.append(member)
-                    # A member that is not finished would make a committee worse.
-                    reached = finished or [member]
-                    if epoch % every == 0 or epoch == in_all:
-                        loss = _report(member, where, settings, dataset, console)
-                        if not math.isfinite(loss):
-                            raise CommandError(
-                                f"the loss is {loss} after {where}; "
-                                f"try a --learning-rate below {settings.learning_rate:g}"
-                            )
-                    start = time.perf_counter()
-        except KeyboardInterrupt:
-            # What was reached is saved now; pressing again must not get in between.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            return _Trained(reached, seconds, interrupted_after=where)
-    if settings.joined:
-        finished = [Member(join([member.params for member in finished]), settings.views[0])]
-    return _Trained(finished, seconds, interrupted_after="")
-
-
-def _report(
-    member: Member, where: str, settings: Recipe, dataset: Dataset, console: Console
-) -> float:
-    """Print how a member does on images that it is trained on, and return its loss."""
-    X, Y = dataset.X_train[:, :_SAMPLE], dataset.Y_train[:_SAMPLE]
-    result = _evaluate([member], X, Y, settings.g)
-    width = len(_where(settings, len(settings.views) * settings.epochs))
-    say(
-        console,
-        f"{where:<{width}}  training loss {result.loss:.4f}  accuracy {percent(result.accuracy)}",
-    )
-    return result.loss
-
-
-def _where(settings: Recipe, epoch: int) -> str:
-    """Name the epoch, of all that the members are trained for."""
-    member, epoch = divmod(epoch - 1, settings.epochs)
-    text = f"epoch {epoch + 1}/{settings.epochs}"
-    members = len(settings.views)
-    return text if members == 1 else f"member {member + 1}/{members}  {text}"
-
-
-def _evaluate(
-    members: Sequence[Member], X: np.ndarray, Y: np.ndarray, g: ActivationFunction
-) -> Evaluation:
-    dtype = members[0].params.W1.dtype.type
-    return evaluate(members, ordered_batches(X, Y, dtype=dtype), g)
 
 
 def _load(data: str | None, console: Console) -> Dataset:
