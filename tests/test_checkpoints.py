@@ -168,7 +168,7 @@ def test_a_view_that_is_not_known_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_committee_of_nobody_is_not_saved(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="a committee has one member or more"):
+    with pytest.raises(ModelError, match="it has 0 members, but must have 1 to 100"):
         mf.save_params(tmp_path / "model.npz", [])
 
 

@@ -419,21 +419,6 @@ def test_a_committee_is_trained_saved_and_evaluated(
     assert lines_of(run("evaluate", "model.npz"))[1].startswith(accuracy)
 
 
-def test_a_recipe_can_join_its_members_into_one_network(
-    digits: mf.Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe = three_members(monkeypatch)._replace(views=(deslanted,) * 3, joined=True)
-    monkeypatch.setitem(mf.recipes.RECIPES, "three", recipe)
-    *_, last = lines_of(run("train", "--data", "digits", "--recipe", "three"))
-    (member,) = mf.load_model("model.npz").members
-    assert member.params.W1.shape == (24, 784)
-    assert member.view == deslanted
-    X = mf.deslant(mf.scale(digits.X_test))
-    accuracy = mf.accuracy(member.params, X, digits.Y_test)
-    assert last.startswith(f"test accuracy {100 * accuracy:.2f} %")
-    assert lines_of(run("evaluate", "model.npz"))[1].startswith(last[:21])
-
-
 @pytest.mark.parametrize("whole_members", [0, 2])
 def test_an_interrupted_committee_keeps_its_whole_members_or_else_the_first(
     whole_members: int, monkeypatch: pytest.MonkeyPatch
@@ -454,16 +439,73 @@ def test_an_interrupted_committee_keeps_its_whole_members_or_else_the_first(
     monkeypatch.setattr(signal, "signal", lambda *arguments: None)
     message = error_of(run("train", "--data", "digits", "--recipe", "three"))
     where = f"member {whole_members + 1}/3  epoch 1/2"
-    assert message == f"mnist-fn: interrupted after {where}; what was reached is in model.npz\n"
+    kept = max(whole_members, 1)
+    assert message == (
+        f"mnist-fn: interrupted after {where}; what was reached, {kept} of 3 networks, "
+        "is in model.npz\n"
+    )
     assert len(mf.load_model("model.npz").members) == max(whole_members, 1)
+
+
+def test_members_that_are_finished_survive_one_that_diverges(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    three_members(monkeypatch)
+    runs = 0
+
+    def diverging(*arguments: Any) -> mf.Run:
+        nonlocal runs
+        runs += 1
+        run = mf.prepare(*arguments)
+        nothing = run.state.params.W1 * np.float32(np.nan)
+        broken = run.state._replace(params=run.state.params._replace(W1=nothing))
+        return run._replace(state=broken) if runs == 3 else run
+
+    monkeypatch.setattr(watching, "prepare", diverging)
+    message = error_of(run("train", "--data", "digits", "--recipe", "three"))
+    assert message == (
+        "mnist-fn: the loss is nan after member 3/3  epoch 1/2; try a --learning-rate below 0.1; "
+        "what was reached, 2 of 3 networks, is in model.npz\n"
+    )
+    assert len(mf.load_model("model.npz").members) == 2
+
+
+def test_ctrl_c_after_the_last_epoch_does_not_cost_the_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handlers: list[object] = []
+
+    def save_slowly(*arguments: Any, **options: Any) -> None:
+        handlers.append(signal.getsignal(signal.SIGINT))
+        mf.save_params(*arguments, **options)
+
+    monkeypatch.setattr(cli, "save_params", save_slowly)
+    lines_of(run("train", *SMALL))
+    assert handlers == [signal.SIG_IGN]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_model_for_other_classes_is_not_evaluated_on_digits() -> None:
+    mf.save_params("model.npz", mf.init_params(mf.key(0), classes=3))
+    message = error_of(run("evaluate", "model.npz", "--data", "digits"))
+    assert message == "mnist-fn: model.npz tells 3 classes apart, but digits are of ten\n"
+
+
+def test_images_that_are_not_square_are_refused(own: Path, digits: mf.Dataset) -> None:
+    images = digits.X_train[:, :300].T.reshape(-1, 16, 49)
+    (own / "train-images-idx3-ubyte").write_bytes(encode(images))
+    message = error_of(run("train", "--data", own))
+    assert message.endswith("the images have 16 x 49 pixels, but they must be square\n")
 
 
 def test_the_recipes_are_listed_with_what_to_expect() -> None:
     lines = lines_of(run("train", "--recipe", "list"))
-    assert [line.split()[0] for line in lines] == list(mf.recipes.RECIPES)
+    assert [line.split(":")[0] for line in lines] == list(mf.recipes.RECIPES)
     for line, recipe in zip(lines, mf.recipes.RECIPES.values(), strict=True):
         assert re.search(r"\d %.*\b(seconds?|minutes?)\b", line)
         assert recipe.about in line
+    listed = " ".join(Text.from_ansi(run("train", "--help").stdout).plain.split())
+    assert all(" ".join(line.split()) in listed for line in lines)
 
 
 @pytest.mark.parametrize("epoch", [0, 1])
@@ -488,7 +530,7 @@ def test_how_much_was_reached_decides_what_is_written(
     before = Path("m.npz").read_bytes()
     message = error_of(run("train", *SMALL, "--output", "m.npz"))
     # Pressing again must not get between the training and the file.
-    assert handlers == [(signal.SIGINT, signal.SIG_IGN)]
+    assert handlers[0] == (signal.SIGINT, signal.SIG_IGN)
     if epoch == 0:
         assert message == "mnist-fn: interrupted in the first epoch; nothing was written\n"
         assert Path("m.npz").read_bytes() == before

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 
 import mnist_fn as mf
 from mnist_fn import ActivationFunction, Batch, Member, Params, View, relu, sigmoid, tanh
@@ -97,7 +98,7 @@ def test_members_that_answer_different_questions_are_refused() -> None:
     members = [
         Member(mf.init_params(mf.key(0), pixels=6, classes=classes)) for classes in (3, 3, 1)
     ]
-    says = "^committee: member 2 tells 1 classes apart, but member 0 3$"
+    says = "^committee: member 2 answers with 1 classes, but member 0 with 3$"
     with pytest.raises(ValueError, match=says):
         mf.committee_probabilities(members, X)
     with pytest.raises(ValueError, match=says):
@@ -118,10 +119,17 @@ def test_joined_networks_answer_by_the_mean_of_their_logits(
 
 def test_networks_for_other_tasks_cannot_be_joined() -> None:
     one = mf.init_params(mf.key(0), pixels=6, classes=3)
-    says = "^join: it takes one network or more, with the same pixels and classes$"
-    for other in ({"pixels": 7}, {"classes": 2}):
+    says = "^join: it takes one network or more, with the same pixels, classes and precision$"
+    for other in ({"pixels": 7}, {"classes": 2}, {"dtype": np.float64}):
         sizes: dict[str, Any] = {"pixels": 6, "classes": 3} | other
         with pytest.raises(ValueError, match=says):
             mf.join([one, mf.init_params(mf.key(0), **sizes)])
     with pytest.raises(ValueError, match=says):
         mf.join([])
+
+
+def test_arrays_that_are_no_network_cannot_be_joined() -> None:
+    one = mf.init_params(mf.key(0), pixels=6, hidden=4, classes=3)
+    for wrong in (one._replace(b2=one.b2[:1]), one._replace(b1=np.concatenate([one.b1] * 2))):
+        with pytest.raises(TypeCheckError, match=r"params\.b\d"):
+            mf.join([one, wrong])

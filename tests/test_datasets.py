@@ -156,12 +156,12 @@ def test_qmnist_labels_are_the_first_of_their_eight_columns(tmp_path: Path) -> N
 
 
 def test_emnist_images_are_put_upright(tmp_path: Path) -> None:
-    upright = {TRAIN_IMAGES: grey(3, 2, 5), TEST_IMAGES: grey(2, 2, 5)}
+    upright = {TRAIN_IMAGES: grey(3, 5, 5), TEST_IMAGES: grey(2, 5, 5)}
     sides = {name: encode(images.transpose(0, 2, 1)) for name, images in upright.items()}
     changes = ("train", "emnist-digits-train"), ("t10k", "emnist-digits-test")
     dataset = mf.load_idx_dataset(write(tmp_path, renamed({**PLAIN, **sides}, *changes)))
-    np.testing.assert_array_equal(dataset.X_train.T.reshape(3, 2, 5), upright[TRAIN_IMAGES])
-    np.testing.assert_array_equal(dataset.X_test.T.reshape(2, 2, 5), upright[TEST_IMAGES])
+    np.testing.assert_array_equal(dataset.X_train.T.reshape(3, 5, 5), upright[TRAIN_IMAGES])
+    np.testing.assert_array_equal(dataset.X_test.T.reshape(2, 5, 5), upright[TEST_IMAGES])
     assert not dataset.X_train.flags.writeable
 
 

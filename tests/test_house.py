@@ -17,9 +17,9 @@ import mnist_fn as mf
 PACKAGE = Path(mf.__file__).parent
 
 # The pure rooms; each may import those above it.
-ROOMS = ["hints", "misfits", "contracts", "arrays", "keys", "activation_functions", "softmax"]
-ROOMS += ["network", "augment", "views", "dropout", "committees", "schedules", "optimizers"]
-ROOMS += ["adaptive", "idx", "batches", "training", "evaluation", "recipes"]
+ROOMS = ["hints", "misfits", "contracts", "arrays", "ranges", "keys", "activation_functions"]
+ROOMS += ["softmax", "network", "augment", "views", "dropout", "committees", "schedules"]
+ROOMS += ["optimizers", "adaptive", "idx", "batches", "training", "evaluation", "recipes"]
 LIBRARIES = {"numpy", "jaxtyping", "beartype"}
 PURE_STANDARD = {"abc", "collections", "functools", "gzip", "inspect", "io", "itertools", "math"}
 PURE_STANDARD |= {"reprlib", "types", "typing", "weakref", "zlib"}
@@ -172,6 +172,7 @@ def test_results_are_read_only_and_share_nothing_that_is_written_to(
         assert not array.flags.writeable
         with pytest.raises(ValueError, match="read-only"):
             array[...] = 0
+        assert not (isinstance(array.base, np.ndarray) and array.base.flags.writeable)
         shared = [other for other in arrays_in(second) if np.shares_memory(array, other)]
         # What two calls share can only be what both were given, and nobody can write to.
         assert all(any(np.shares_memory(s, g) for g in given) for s in shared)

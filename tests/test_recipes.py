@@ -98,11 +98,12 @@ def test_the_learning_rate_rises_and_falls_as_the_recipe_says(X: np.ndarray, Y: 
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"views": ()}, "prepare: the recipe digits is for 0 networks; prepare those of members"),
+        ({"views": ()}, "prepare: views is empty, but a recipe is for one network or more"),
         (
             {"views": (deslanted,) * 2},
             "prepare: the recipe digits is for 2 networks; prepare",
         ),
+        ({"distortion": mf.Distortion(smoothing=0)}, "distortion: smoothing is 0, but it must be"),
         ({"hidden": 0}, "prepare: hidden is 0, but it must be 1 or more"),
         ({"warm_up": -1}, "prepare: warm_up is -1, but it must be 0 or more"),
         ({"pixel_dropout": 1.0}, "prepare: pixel_dropout is 1.0, but it must be at least 0 and"),
@@ -114,6 +115,35 @@ def test_a_number_out_of_range_is_refused_before_the_training(
 ) -> None:
     with pytest.raises(ValueError, match=f"^{says}"):
         mf.prepare(SMALL._replace(**settings), KEY, X, Y)
+
+
+def test_the_last_epoch_is_never_one_of_the_warm_up(X: np.ndarray, Y: np.ndarray) -> None:
+    short, none = (
+        mf.prepare(SMALL._replace(epochs=1, warm_up=warm_up), KEY, X, Y) for warm_up in (3, 0)
+    )
+    assert same(next(mf.train_epochs(*short)), next(mf.train_epochs(*none)))
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (lambda X: X - X.mean(), r"values from -0.\d+ to 0.\d+"),
+        (lambda X: 2 * X, "values from 0 to 2"),
+        (lambda X: X[:392], r"images of shape \(392, 250\)"),
+    ],
+)
+def test_a_view_that_makes_no_images_is_refused(
+    X: np.ndarray, Y: np.ndarray, function: Any, says: str
+) -> None:
+    own = SMALL._replace(views=(mf.View("own", function),))
+    with pytest.raises(ValueError, match=f"^prepare: the view 'own' made .*{says}"):
+        mf.prepare(own, KEY, X, Y)
+
+
+def test_a_training_set_of_nothing_has_no_batches_under_any_view() -> None:
+    none = np.zeros((784, 0), np.uint8), np.zeros(0, np.uint8)
+    run = mf.prepare(SMALL._replace(views=(deslanted,)), KEY, *none)
+    assert list(run.batches(0)) == []
 
 
 def test_images_that_are_not_square_cannot_be_distorted(Y: np.ndarray) -> None:

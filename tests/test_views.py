@@ -91,8 +91,18 @@ def test_real_digits_stand_upright_afterwards(digits: mf.Dataset) -> None:
 
 
 def test_images_that_are_not_square_have_no_slant() -> None:
-    with pytest.raises(ValueError, match=r"^deslant: images of 12 pixels are not square$"):
-        mf.deslant(np.ones((12, 2)))
+    for pixels in (12, 0):
+        says = f"^deslant: images of {pixels} pixels are not square$"
+        with pytest.raises(ValueError, match=says):
+            mf.deslant(np.ones((pixels, 2)))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_grey_values_that_are_not_finite_are_refused(wrong: float) -> None:
+    X = np.ones((9, 2))
+    X[4, 1] = wrong
+    with pytest.raises(ValueError, match=r"^deslant: a grey value is not a finite number$"):
+        mf.deslant(X)
 
 
 def test_every_view_has_its_name() -> None:

@@ -7,10 +7,11 @@ import numpy as np
 
 from .contracts import checked, unchecked
 from .network import Gradients, Params, update
-from .optimizers import Optimizer, each, number_in, with_decay
+from .optimizers import Optimizer, each, with_decay
+from .ranges import number_in
 from .schedules import Schedule, as_schedule
 
-_descend = unchecked(update)
+_update = unchecked(update)
 _LEAST_EPSILON = 1e-12  # 0 / 0 would be where no gradient ever was
 
 
@@ -63,7 +64,7 @@ def rmsprop(
     ) -> tuple[Params, RmspropState]:
         square = each(lambda s, dp: rho * s + (1 - rho) * (dp * dp), state.square, gradients)
         steps = each(lambda s, dp: dp / (np.sqrt(s) + epsilon), square, gradients)
-        moved = _descend(params, steps, schedule(state.step))
+        moved = _update(params, steps, schedule(state.step))
         return moved, RmspropState(state.step + 1, square)
 
     return Optimizer(init, update_)
@@ -114,7 +115,7 @@ def adam(
         steps = each(lambda v, s: up1 * v / (np.sqrt(up2 * s) + epsilon), mean, square)
         if weight_decay:
             steps = with_decay(steps, params, weight_decay)
-        moved = _descend(params, steps, schedule(state.step))
+        moved = _update(params, steps, schedule(state.step))
         return moved, AdamState(t, mean, square)
 
     return Optimizer(init, update_)

@@ -4,6 +4,7 @@
 the other and ``X`` is the transposed view, so that taking a batch copies whole images.
 """
 
+import math
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -50,3 +51,15 @@ def frozen(array: np.ndarray) -> np.ndarray:
         array = array.copy(order="K")
         array.setflags(write=False)
     return array
+
+
+def side_of(name: str, pixels: int) -> int:
+    """Return how many pixels square images have on a side, for the function of that name.
+
+    >>> side_of("distort", 784)
+    28
+    """
+    side = math.isqrt(pixels)
+    if side * side != pixels or side == 0:
+        raise ValueError(f"{name}: images of {pixels} pixels are not square")
+    return side

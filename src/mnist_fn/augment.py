@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Float64
 
-from .arrays import Images, freeze
+from .arrays import Images, freeze, side_of
 from .contracts import checked, unchecked
 from .hints import SameFloat
 from .keys import Key, generator
@@ -93,16 +93,7 @@ def random_positions(
     """
     if side < 1:
         raise ValueError(f"random_positions: side is {side}, but it must be 1 or more")
-    for name, number in distortion._asdict().items():
-        if not 0 <= number <= _MOST:
-            raise ValueError(f"distortion: {name} is {number}, but it must be from 0 to {_MOST}")
-    if distortion.smoothing < _LEAST_SMOOTHING:
-        raise ValueError(
-            f"distortion: smoothing is {distortion.smoothing}, "
-            f"but it must be {_LEAST_SMOOTHING} or more"
-        )
-    if distortion.scaling >= 1:
-        raise ValueError(f"distortion: scaling is {distortion.scaling}, but it must be less than 1")
+    check_distortion(distortion)
     random = generator(key)
     angle, scale_y, scale_x, shear, shift_y, shift_x = random.uniform(-1, 1, 6).tolist()
     angle *= math.radians(distortion.rotation)
@@ -194,13 +185,20 @@ def _gaussian(side: int, deviation: float) -> np.ndarray:
     return G
 
 
-def side_of(name: str, pixels: int) -> int:
-    """Return how many pixels square images have on a side, for the function of that name.
+def check_distortion(distortion: Distortion) -> None:
+    """Raise a ``ValueError`` if one of the numbers is out of its range.
 
-    >>> side_of("distort", 784)
-    28
+    >>> check_distortion(Distortion(rotation=-5))
+    Traceback (most recent call last):
+    ValueError: distortion: rotation is -5, but it must be from 0 to 1000
     """
-    side = math.isqrt(pixels)
-    if side * side != pixels:
-        raise ValueError(f"{name}: images of {pixels} pixels are not square")
-    return side
+    for name, number in distortion._asdict().items():
+        if not 0 <= number <= _MOST:
+            raise ValueError(f"distortion: {name} is {number}, but it must be from 0 to {_MOST}")
+    if distortion.smoothing < _LEAST_SMOOTHING:
+        raise ValueError(
+            f"distortion: smoothing is {distortion.smoothing}, "
+            f"but it must be {_LEAST_SMOOTHING} or more"
+        )
+    if distortion.scaling >= 1:
+        raise ValueError(f"distortion: scaling is {distortion.scaling}, but it must be less than 1")

@@ -7,7 +7,7 @@ settings, with other random numbers.
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,7 +38,7 @@ def committee_probabilities(
         g: the hidden activation function of all of them.
 
     Raises:
-        ValueError: there is no member, or they tell different numbers of classes apart.
+        ValueError: there is no member, or they answer with different numbers of classes.
 
     >>> from mnist_fn import init_params, key, split
     >>> members = [Member(init_params(k)) for k in split(key(0), 3)]
@@ -55,7 +55,7 @@ def predict_committee(members: Sequence[Member], X: Images, g: ActivationFunctio
     """Return the most probable class of each sample (of equals, the first).
 
     Raises:
-        ValueError: there is no member, or they tell different numbers of classes apart.
+        ValueError: there is no member, or they answer with different numbers of classes.
 
     >>> from mnist_fn import init_params, key, split
     >>> members = [Member(init_params(k)) for k in split(key(0), 3)]
@@ -77,7 +77,8 @@ def join(members: Sequence[Params]) -> Params:
     Its members must share their view.
 
     Raises:
-        ValueError: there is no member, or they have different numbers of pixels or classes.
+        ValueError: there is no member, or they have different numbers of pixels or
+            classes, or different precisions.
 
     >>> from mnist_fn import init_params, key, split
     >>> members = [init_params(k, hidden=50) for k in split(key(0), 3)]
@@ -85,8 +86,10 @@ def join(members: Sequence[Params]) -> Params:
     ((150, 784), (10, 150))
 
     """
-    if len({(params.W1.shape[1], len(params.W2)) for params in members}) != 1:
-        raise ValueError("join: it takes one network or more, with the same pixels and classes")
+    if len({_task(params) for params in members}) != 1:
+        raise ValueError(
+            "join: it takes one network or more, with the same pixels, classes and precision"
+        )
     W1, b1, W2, b2 = zip(*members, strict=True)
     return freeze(
         Params(
@@ -96,6 +99,11 @@ def join(members: Sequence[Params]) -> Params:
             b2=functools.reduce(np.add, b2) / len(members),
         )
     )
+
+
+@checked  # which looks into Params; in a sequence they may differ in size
+def _task(params: Params) -> tuple[int, int, np.dtype[Any]]:
+    return params.W1.shape[1], len(params.W2), params.W1.dtype
 
 
 def answers_of(members: Sequence[Member], X: Images, g: ActivationFunction) -> list[Activations]:
@@ -120,8 +128,8 @@ def mean_probabilities(answers: Sequence[Activations]) -> np.ndarray:
     for i, A2 in enumerate(probabilities):
         if len(A2) != len(probabilities[0]):
             raise ValueError(
-                f"committee: member {i} tells {len(A2)} classes apart, "
-                f"but member 0 {len(probabilities[0])}"
+                f"committee: member {i} answers with {len(A2)} classes, "
+                f"but member 0 with {len(probabilities[0])}"
             )
     mean: np.ndarray = functools.reduce(np.add, probabilities) / len(probabilities)
     freeze((mean,))

@@ -15,6 +15,7 @@ from .activation_functions import ActivationFunction
 from .arrays import Images, freeze
 from .contracts import checked
 from .keys import Key, generator
+from .ranges import number_in
 
 
 class Dropout(NamedTuple):
@@ -43,9 +44,9 @@ def drop(key: Key, X: Images, rate: float) -> Images:
            [2., 0., 2., 2.]], dtype=float32)
 
     """
-    dropped = _masked(X, _mask(key, X.shape, X.dtype, _checked_rate("drop", rate)))
-    freeze((dropped,))
-    return dropped
+    left = _masked(X, _mask(key, X.shape, X.dtype, number_in("drop: rate", rate)))
+    freeze((left,))
+    return left
 
 
 @checked
@@ -64,7 +65,7 @@ def dropped(key: Key, g: ActivationFunction, rate: float) -> ActivationFunction:
     True
 
     """
-    rate = _checked_rate("dropped", rate)
+    rate = number_in("dropped: rate", rate)
     # Drawn in `forward`, and of use again in `backward`.
     mask_of = functools.lru_cache(maxsize=1)(functools.partial(_mask, key, rate=rate))
 
@@ -80,11 +81,11 @@ def dropped(key: Key, g: ActivationFunction, rate: float) -> ActivationFunction:
 
 def _mask(key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], rate: float) -> np.ndarray:
     """Return a mask of 0 and ``1 / (1 - rate)``."""
-    # Sixteen random bits each: less than half of the time of random floats.
+    # Sixteen random bits each, which take less time than random floats.
     levels = 2**16
-    dropped = min(round(rate * levels), levels - 1)
+    least = min(round(rate * levels), levels - 1)
     bits = np.frombuffer(generator(key).bytes(2 * math.prod(shape)), "<u2").reshape(shape)
-    mask: np.ndarray = (bits >= dropped) * dtype.type(levels / (levels - dropped))
+    mask: np.ndarray = (bits >= least) * dtype.type(levels / (levels - least))
     return mask
 
 
@@ -93,9 +94,3 @@ def _masked(A: np.ndarray, mask: np.ndarray) -> np.ndarray:
     out: np.ndarray = np.empty_like(A, dtype=mask.dtype)
     np.multiply(A, mask, out=out)
     return out
-
-
-def _checked_rate(name: str, rate: float) -> float:
-    if not 0 <= rate < 1:
-        raise ValueError(f"{name}: rate is {rate}, but it must be at least 0 and less than 1")
-    return float(rate)

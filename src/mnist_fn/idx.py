@@ -146,7 +146,9 @@ def _elements(
             f"which end at offset {start + declared - 1}"
         )
     try:
-        array = np.frombuffer(data, dtype).reshape(shape)
+        flat = np.frombuffer(data, dtype)
+        flat.setflags(write=False)  # what is made of a bytearray would not be
+        array = flat.reshape(shape)
     except ValueError as error:
         raise IdxError(f"{name}: offset 4: NumPy cannot have the shape {shape}: {error}") from error
     (array,) = freeze((array.astype(dtype.newbyteorder("="), copy=False),))

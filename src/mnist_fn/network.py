@@ -17,7 +17,8 @@ from .arrays import Images, Labels, freeze
 from .contracts import checked
 from .hints import SameFloat
 from .keys import Key, generator, split
-from .softmax import check_labels, checked_smoothing, cross_entropies, softmax
+from .ranges import number_in
+from .softmax import check_labels, cross_entropies, softmax
 
 
 class Params(NamedTuple):
@@ -137,11 +138,11 @@ def loss(
         X: the images, ``pixels x m``.
         Y: the true class of each image, from 0 on.
         g: the hidden activation function.
-        label_smoothing: from 0 to 1.
+        label_smoothing: from 0 on, and less than 1.
 
     Raises:
         ValueError: there is no sample, a label is not one of the classes, or
-            ``label_smoothing`` is not in [0, 1].
+            ``label_smoothing`` is not in [0, 1).
 
     >>> from mnist_fn import key
     >>> X, Y = np.zeros((784, 2), np.float32), np.array([3, 8])
@@ -152,7 +153,7 @@ def loss(
     Z2 = forward(params, X, g).Z2
     check_labels("loss", Y, classes=len(Z2))
     return float(
-        (cross_entropies(Z2, Y, checked_smoothing("loss", label_smoothing)) / len(Y)).sum()
+        (cross_entropies(Z2, Y, number_in("loss: label_smoothing", label_smoothing)) / len(Y)).sum()
     )
 
 
@@ -182,11 +183,11 @@ def backward(
         X: the images, ``pixels x m``.
         Y: the true class of each image, from 0 on.
         g: the hidden activation function.
-        label_smoothing: from 0 to 1.
+        label_smoothing: from 0 on, and less than 1.
 
     Raises:
         ValueError: there is no sample, a label is not one of the classes,
-            ``label_smoothing`` is not in [0, 1], or the derivative of ``g`` has another
+            ``label_smoothing`` is not in [0, 1), or the derivative of ``g`` has another
             shape than ``Z1``.
 
     >>> from mnist_fn import key
@@ -201,7 +202,7 @@ def backward(
     T = np.arange(classes)[:, np.newaxis] == Y
     if m == 0 or np.count_nonzero(T) != m:
         check_labels("backward", Y, classes)
-    if s := checked_smoothing("backward", label_smoothing):
+    if s := number_in("backward: label_smoothing", label_smoothing):
         T = (1 - s) * T.astype(A2.dtype) + s / classes
     dZ2 = A2 - T
     dZ2 /= m

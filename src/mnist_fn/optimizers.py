@@ -11,6 +11,7 @@ import numpy as np
 from .arrays import freeze, frozen
 from .contracts import checked, unchecked
 from .network import Gradients, Params, descend
+from .ranges import number_in
 from .schedules import Schedule, as_schedule
 
 S = TypeVar("S")
@@ -253,20 +254,6 @@ def with_decay(gradients: Gradients, params: Params, weight_decay: float) -> Gra
     dW1, db1, dW2, db2 = gradients
     dW1, dW2 = freeze((dW1 + weight_decay * params.W1, dW2 + weight_decay * params.W2))
     return Gradients(dW1, db1, dW2, db2)
-
-
-def number_in(name: str, number: float, least: float = 0, below: float = 1) -> float:
-    """Return the number as Python's own: np.float64 would turn float32 into float64.
-
-    >>> number_in("adam: beta1", 1.5)
-    Traceback (most recent call last):
-    ValueError: adam: beta1 is 1.5, but it must be at least 0 and less than 1
-    """
-    if not least <= number < below:
-        raise ValueError(
-            f"{name} is {number}, but it must be at least {least:g} and less than {below:g}"
-        )
-    return float(number)
 
 
 def _descend(out: Gradients, params: Params, gradients: Gradients, learning_rate: float) -> Params:

@@ -7,14 +7,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from .activation_functions import ActivationFunction, relu
-from .arrays import GreyImages, Labels, Pixels, freeze
-from .augment import Distortion, random_positions, resample, side_of
+from .arrays import GreyImages, Labels, Pixels, freeze, side_of
+from .augment import Distortion, check_distortion, random_positions, resample
 from .batches import Batch, epoch_batches, live_pixels, ordered_batches
 from .contracts import checked, unchecked
 from .dropout import Dropout
 from .keys import Key, fold_in, generator, split
 from .network import Params, init_params
-from .optimizers import Optimizer, momentum, number_in, sgd
+from .optimizers import Optimizer, momentum, sgd
+from .ranges import number_in
 from .schedules import Schedule, constant, cosine, warm_up
 from .training import Step, TrainState, init_state, make_step
 from .views import View, as_they_are, deslanted
@@ -30,7 +31,10 @@ class Recipe(NamedTuple):
     """None is the whole training set."""
     learning_rate: float
     warm_up: int = 0
-    """The epochs in which the learning rate rises from 0, before its schedule begins."""
+    """The epochs in which the learning rate rises from 0, before its schedule begins.
+
+    The last epoch is never one of them.
+    """
     schedule: Literal["constant", "cosine"] = "constant"
     momentum: float = 0.0
     nesterov: bool = False
@@ -40,8 +44,6 @@ class Recipe(NamedTuple):
     """Each batch is distorted anew, by at most this."""
     views: tuple[View, ...] = (as_they_are,)
     """How the network is shown the images. More than one is a committee with as many members."""
-    joined: bool = False
-    """The members become one network, with all their hidden units; they share a view."""
     about: str = ""
     """What it is good for, to choose by."""
     init: Literal["he", "uniform"] = "he"
@@ -58,7 +60,7 @@ quick: Recipe = Recipe(
     schedule="cosine",
     momentum=0.9,
     distortion=Distortion(displacement=10),
-    about="98.6 % on MNIST in 6 seconds: 256 hidden units, distorted images",
+    about="784-256-10 on distorted images: 98.6 % of MNIST in 8 seconds",
 )
 
 digits: Recipe = Recipe(
@@ -69,13 +71,13 @@ digits: Recipe = Recipe(
     learning_rate=0.1,
     schedule="cosine",
     momentum=0.9,
-    about="96.5 % on the 1,797 built-in digits in 1 second: 128 hidden units",
+    about="784-128-10 on the built-in digits: 96.6 % in 1 second",
 )
 
 plain: Recipe = Recipe(
     "plain",
     hidden=800,
-    epochs=60,
+    epochs=100,
     batch_size=128,
     learning_rate=0.1,
     warm_up=1,
@@ -84,29 +86,28 @@ plain: Recipe = Recipe(
     nesterov=True,
     pixel_dropout=0.2,
     hidden_dropout=0.5,
-    about="98.8 % in 2 minutes: 800 hidden units, dropout, the images as they are",
+    about="784-800-10 with dropout, no distortion: 98.8 % of MNIST in 3 minutes",
 )
 
 elastic: Recipe = plain._replace(
     name="elastic",
-    epochs=90,
+    epochs=150,
     pixel_dropout=0.0,
     hidden_dropout=0.0,
     distortion=Distortion(),
-    about="99.5 % in 3 minutes: 800 hidden units, distorted images",
+    about="784-800-10 on distorted images: 99.4 % of MNIST in 4 minutes",
 )
 
 best: Recipe = elastic._replace(
     name="best",
-    views=(deslanted,) * 3,
-    joined=True,
-    about="99.5 % in 7 minutes: three networks that see images deslanted, joined into one",
+    views=(deslanted,),
+    about="784-800-10 on distorted images, deslanted: 99.5 % of MNIST in 4 minutes",
 )
 
 committee: Recipe = elastic._replace(
     name="committee",
-    views=(deslanted,) * 3 + (as_they_are,) * 3,
-    about="99.6 % in 13 minutes: six networks, three of which see images deslanted",
+    views=(as_they_are, deslanted),
+    about="elastic and best together, by their mean: 99.5 % of MNIST in 8 minutes",
 )
 
 seed: Recipe = Recipe(
@@ -116,7 +117,7 @@ seed: Recipe = Recipe(
     batch_size=None,
     learning_rate=0.1,
     init="uniform",
-    about="85 % in 1 minute: where this project began, 500 steps of plain gradient descent",
+    about="784-10-10, 500 steps of plain gradient descent: 85 % of MNIST in 1 minute",
 )
 
 RECIPES: dict[str, Recipe] = {
@@ -134,7 +135,8 @@ class Run(NamedTuple):
     epochs: int
     pixels: Pixels
     """Those that are in the batches: the others are 0 in the whole training set, and
-    ``train_epochs`` leaves them out of the state while it trains."""
+    ``train_epochs`` leaves them out of the state while it trains. Of what a distortion moves
+    onto them, nothing is seen."""
 
 
 @checked
@@ -154,6 +156,11 @@ def prepare(recipe: Recipe, key: Key, X: GreyImages, Y: Labels, classes: int = 1
 
     """
     _check(recipe)
+    if len(recipe.views) != 1:
+        raise ValueError(
+            f"prepare: the recipe {recipe.name} is for {len(recipe.views)} networks; "
+            "prepare those of members_of(recipe, key) one by one"
+        )
     if recipe.distortion is not None:
         side_of("prepare", len(X))
     pixels_of_image = len(X)
@@ -188,12 +195,13 @@ def members_of(recipe: Recipe, key: Key) -> tuple[tuple[Recipe, Key], ...]:
     A recipe for one network has one member. The key of the first is ``key`` itself.
 
     >>> from mnist_fn import key
-    >>> [alone.views for alone, _ in members_of(committee, key(0))][2:4]
-    [(deslanted,), (as they are,)]
+    >>> [alone.views for alone, _ in members_of(committee, key(0))]
+    [(as they are,), (deslanted,)]
     >>> members_of(elastic, key(0)) == ((elastic, key(0)),)
     True
 
     """
+    _check(recipe)
     keys = (key, *(fold_in(key, i) for i in range(1, len(recipe.views))))
     alone = (recipe._replace(views=(view,)) for view in recipe.views)
     return tuple(zip(alone, keys, strict=True))
@@ -207,19 +215,30 @@ def _check(recipe: Recipe) -> None:
             raise ValueError(f"prepare: {name} is {number}, but it must be {least} or more")
     for name in ("pixel_dropout", "hidden_dropout"):
         number_in(f"prepare: {name}", getattr(recipe, name))
-    if len(recipe.views) != 1:
-        raise ValueError(
-            f"prepare: the recipe {recipe.name} is for {len(recipe.views)} networks; "
-            "prepare those of members_of(recipe, key) one by one"
-        )
+    if recipe.distortion is not None:
+        check_distortion(recipe.distortion)
+    if not recipe.views:
+        raise ValueError("prepare: views is empty, but a recipe is for one network or more")
 
 
 def _seen(X: np.ndarray, Y: np.ndarray, view: View) -> np.ndarray:
-    if view == as_they_are:
+    """Return the training set under a view, its grey values rounded to 256 again."""
+    if view == as_they_are or len(Y) == 0:
         return X
+
+    def grey(part: np.ndarray) -> np.ndarray:
+        seen = view.function(part)
+        if seen.shape != part.shape or not (seen.min() >= 0 and seen.max() <= 1 + 1e-6):
+            raise ValueError(
+                f"prepare: the view {view.name!r} made images of shape {seen.shape} with values "
+                f"from {seen.min():g} to {seen.max():g} out of {part.shape}; "
+                "it must keep the shape, and values from 0 to 1"
+            )
+        rows: np.ndarray = np.rint(seen.T * 255).astype(np.uint8)
+        return rows
+
     # Some thousands at a time: as floating-point numbers, images are four times as large.
-    parts = (view.function(X) for X, _ in ordered_batches(X, Y, 5000))
-    return np.concatenate([np.rint(part.T * 255).astype(np.uint8) for part in parts]).T
+    return np.concatenate([grey(part) for part, _ in ordered_batches(X, Y, 5000)]).T
 
 
 def _distorted(
@@ -234,12 +253,12 @@ def _distorted(
 
 
 def _optimizer(recipe: Recipe, steps_per_epoch: int) -> Optimizer[Any]:
+    rise = min(recipe.warm_up, max(recipe.epochs - 1, 0))
     schedule: Schedule = constant(recipe.learning_rate)
     if recipe.schedule == "cosine":
-        steps = (recipe.epochs - recipe.warm_up) * steps_per_epoch
+        steps = (recipe.epochs - rise) * steps_per_epoch
         schedule = cosine(recipe.learning_rate, max(steps, 1))
-    if recipe.warm_up:
-        schedule = warm_up(schedule, recipe.warm_up * steps_per_epoch)
+    schedule = warm_up(schedule, rise * steps_per_epoch)
     if recipe.momentum:
         return momentum(schedule, recipe.momentum, recipe.nesterov)
     return sgd(schedule)

@@ -36,19 +36,6 @@ def cross_entropies(Z2: np.ndarray, Y: np.ndarray, label_smoothing: float = 0.0)
     return losses
 
 
-def checked_smoothing(name: str, label_smoothing: float) -> float:
-    """Return a share as Python's own number, which leaves the precision of arrays as it is.
-
-    >>> checked_smoothing("loss", 0.1)
-    0.1
-    """
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(
-            f"{name}: label_smoothing is {label_smoothing}, but it must be from 0 to 1"
-        )
-    return float(label_smoothing)
-
-
 def check_labels(name: str, Y: np.ndarray, classes: int) -> None:
     """Raise a ``ValueError`` if there is no label, or one that is not one of the classes.
 

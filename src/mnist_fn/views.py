@@ -1,7 +1,7 @@
 """Views: what an image is made into before a network sees it, in training and after.
 
-A view takes away what tells writers apart and not digits. Networks with different views
-make different mistakes, so that a committee of them makes fewer.
+A view takes away what tells writers apart and not digits. A committee of networks with
+different views is Meier et al.'s (see ``committees``), who gave digits different widths.
 """
 
 from collections.abc import Callable
@@ -9,13 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import Images, freeze
-from .augment import side_of
+from .arrays import Images, freeze, side_of
 from .contracts import checked
 
 
 class View(NamedTuple):
-    """A pure function from images to images, under the name that a model file has for it."""
+    """A pure function from images to images, under the name that a model file has for it.
+
+    What it returns has as many pixels as what it is given, of grey values from 0 to 1.
+    """
 
     name: str
     function: Callable[[np.ndarray], np.ndarray]
@@ -37,7 +39,7 @@ def deslant(X: Images) -> Images:
     Document Recognition", 1998, section III.A: the deslanted images.
 
     Raises:
-        ValueError: the images are not square.
+        ValueError: the images are not square, or a grey value is not a finite number.
 
     >>> X = np.zeros((5, 5, 1))
     >>> X[[0, 1, 2, 3, 4], [4, 3, 2, 1, 0]] = 1  # a stroke that leans
@@ -46,6 +48,8 @@ def deslant(X: Images) -> Images:
 
     """
     side = side_of("deslant", len(X))
+    if not np.isfinite(X).all():
+        raise ValueError("deslant: a grey value is not a finite number")
     images = np.ascontiguousarray(X.T).reshape(-1, side, side)
     i = np.arange(side, dtype=X.dtype)
     of_row, of_column = images.sum(axis=2), images.sum(axis=1)
@@ -81,6 +85,5 @@ def _along_rows(images: np.ndarray, columns: np.ndarray) -> np.ndarray:
         inside = (column >= 0) & (column < side)
         values = np.take_along_axis(images, np.clip(column, 0, side - 1), axis=2)
         moved += values * (weight * inside)
-    moved = moved.reshape(len(images), side * side)
     freeze((moved,))
-    return moved.T
+    return moved.reshape(len(images), side * side).T

@@ -19,6 +19,7 @@ import stat
 import struct
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -37,7 +38,8 @@ _ACTIVATIONS = {g.name: g for g in (relu, tanh, sigmoid)}
 # The arrays of a model file: the kind of their elements, and how many dimensions they have.
 _ABOUT = {"format": ("i", 0), "activation": ("U", 0), "trained_on": ("U", 0)}
 _OF_MEMBER = {**dict.fromkeys(Params._fields, ("f", 2)), "view": ("U", 0)}
-_PART = re.compile(rf"{'|'.join(_ABOUT)}|({'|'.join(_OF_MEMBER)})(\.[1-9][0-9]{{0,3}})?")
+_MOST_MEMBERS = 100
+_PART = re.compile(rf"{'|'.join(_ABOUT)}|({'|'.join(_OF_MEMBER)})(\.[1-9][0-9]?)?")
 
 
 class ModelError(Exception):
@@ -187,8 +189,9 @@ def _arrays(archive: zipfile.ZipFile, most_bytes: int) -> dict[str, np.ndarray]:
     """Return the arrays of the archive, which all together must be no longer than it."""
     infos = archive.infolist()
     names = [info.filename.removesuffix(".npy") for info in infos]
+    twice = {name for name, count in Counter(names).items() if count > 1}
     for name, info in zip(names, infos, strict=True):
-        if not _PART.fullmatch(name) or names.count(name) > 1:
+        if not _PART.fullmatch(name) or name in twice:
             raise ValueError(f"{info.filename!r} is not a part that a model file has, or has once")
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise ValueError(f"{name} is compressed or encrypted")
@@ -258,8 +261,8 @@ def _part(name: str, member: int) -> str:
 
 def _check(members: Sequence[Member]) -> None:
     """Raise a ``ValueError`` if these are not networks for one task, contracts or not."""
-    if not members:
-        raise ValueError("a committee has one member or more")
+    if not 0 < len(members) <= _MOST_MEMBERS:
+        raise ValueError(f"it has {len(members)} members, but must have 1 to {_MOST_MEMBERS}")
     first = members[0].params
     for i, (params, view) in enumerate(members):
         _check_params(params, i)

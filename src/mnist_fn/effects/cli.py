@@ -2,7 +2,9 @@
 
 import math
 import os
+import signal
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +12,7 @@ import typer
 from rich.console import Console
 
 from ..batches import Dataset
+from ..committees import Member
 from ..evaluation import class_scores
 from ..idx import IdxError
 from ..keys import key
@@ -33,10 +36,12 @@ def _finite(number: float | None) -> float | None:
     return number
 
 
+_RECIPES = [f"{recipe.name}: {recipe.about}." for recipe in RECIPES.values()]
+
+
 def _recipe_name(name: str | None) -> str | None:
     if name == "list":
-        for recipe in RECIPES.values():
-            typer.echo(f"{recipe.name:<10} {recipe.about}")
+        typer.echo("\n".join(_RECIPES))
         raise typer.Exit
     if name is not None and name not in RECIPES:
         raise typer.BadParameter(f"{name!r} is not one of {', '.join(RECIPES)}.")
@@ -51,16 +56,16 @@ _Data = Annotated[
 ]
 
 
-@app.command("train")
+@app.command("train", epilog="\n\n".join(["Recipes (times on two cores):", *_RECIPES]))
 def train_command(
     data: _Data = None,
     recipe: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME",
+            metavar="NAME|list",
             callback=_recipe_name,
-            help="The settings to start from; 'list' tells which there are. By default it is "
-            "quick, or digits for the built-in digits.",
+            help="The settings to start from: see below. By default quick, or digits for the "
+            "built-in digits.",
             show_default=False,
         ),
     ] = None,
@@ -102,11 +107,12 @@ def train_command(
         say(console, _headline(settings, dataset, seed))
         trained = train_watched(settings, key(seed), dataset, console)
         if not trained.members:
-            raise CommandError("interrupted in the first epoch; nothing was written")
+            raise CommandError(trained.ended)
         save_params(output, trained.members, g=settings.g, trained_on=dataset.name)
-        if trained.interrupted_after:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if trained.ended:
             raise CommandError(
-                f"interrupted after {trained.interrupted_after}; what was reached is in {output}"
+                f"{trained.ended}; what was reached{_of(settings, trained.members)} is in {output}"
             )
         result = evaluate_members(trained.members, dataset.X_test, dataset.Y_test, settings.g)
         say(
@@ -138,6 +144,9 @@ def evaluate_command(
                 "name where it is now with --data"
             )
         dataset = _load(data or trained_on, console)
+        classes = len(members[0].params.W2)
+        if classes != 10:
+            raise CommandError(f"{model} tells {classes} classes apart, but digits are of ten")
         pixels, expected = len(dataset.X_test), members[0].params.W1.shape[1]
         if pixels != expected:
             raise CommandError(
@@ -187,6 +196,11 @@ def _load(data: str | None, console: Console) -> Dataset:
             "0 to 9"
         )
     return dataset
+
+
+def _of(settings: Recipe, members: Sequence[Member]) -> str:
+    in_all = len(settings.views)
+    return f", {len(members)} of {in_all} networks," if in_all > 1 else ""
 
 
 def _headline(settings: Recipe, dataset: Dataset, seed: int) -> str:

@@ -158,6 +158,11 @@ def _samples(
             f"{images_path}: the images are a {images.dtype} array of shape {images.shape}, "
             "but they must be uint8 (images, rows, columns), and some"
         )
+    if images.shape[1] != images.shape[2]:
+        raise DatasetError(
+            f"{images_path}: the images have {images.shape[1]} x {images.shape[2]} pixels, "
+            "but they must be square"
+        )
     if labels.ndim == 2 and labels.shape[1] > 0:
         labels = labels[:, 0]  # QMNIST: the class, then the writer and more
     if labels.ndim != 1 or labels.dtype.kind not in "iu":

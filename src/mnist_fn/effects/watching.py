@@ -11,40 +11,37 @@ from rich.console import Console
 
 from ..activation_functions import ActivationFunction
 from ..batches import Batch, Dataset, ordered_batches
-from ..committees import Member, join
+from ..committees import Member
 from ..evaluation import Evaluation, evaluate
 from ..keys import Key
 from ..recipes import Recipe, members_of, prepare
 from ..training import Step, TrainState, train_epochs
-from .terminal import CommandError, percent, progress_bar, say
+from .terminal import percent, progress_bar, say
 
 _MOST_LINES = 20  # of progress: a run of 500 epochs is not 500 lines
 _SAMPLE = 10_000  # training images that the loss and accuracy of an epoch are taken on
 
 
 class Trained(NamedTuple):
-    """What a training reached, the seconds that it took, and after what it was interrupted."""
+    """What a training reached, the seconds that it took, and why it ended before its time."""
 
     members: Sequence[Member]
     seconds: float
-    interrupted_after: str
+    ended: str = ""
 
 
 def train_watched(settings: Recipe, key: Key, dataset: Dataset, console: Console) -> Trained:
     """Consume the stream of epochs of each member, and show how it goes.
 
-    Ctrl-C ends it, and what was reached is returned.
-
-    Raises:
-        CommandError: the loss is no longer a number.
-
+    It ends before its time with Ctrl-C, and when the loss is no longer a number. From its
+    end on, Ctrl-C is ignored, so that what was reached can be saved.
     """
     m = len(dataset.Y_train)
     steps = math.ceil(m / (settings.batch_size or m))
     in_all = len(settings.views) * settings.epochs
     every = -(-in_all // _MOST_LINES)
     finished: list[Member] = []
-    reached: Sequence[Member] = ()
+    reached: Sequence[Member] = finished
     seconds, epoch, where = 0.0, 0, ""
     # Numbers that overflow are found out by the loss, and reported in words.
     with progress_bar(console) as progress, np.errstate(over="ignore", invalid="ignore"):
@@ -67,25 +64,25 @@ def train_watched(settings: Recipe, key: Key, dataset: Dataset, console: Console
                     epoch += 1
                     where = _where(settings, epoch)
                     member = Member(state.params, *alone.views)
-                    if state.epoch == run.epochs:
-                        finished.append(member)
-                    # A member that is not finished would make a committee worse.
-                    reached = finished or [member]
-                    if epoch % every == 0 or epoch == in_all:
+                    if epoch % every == 0 or state.epoch == run.epochs:
                         loss = _report(member, where, settings, dataset, console)
                         if not math.isfinite(loss):
-                            raise CommandError(
-                                f"the loss is {loss} after {where}; "
-                                f"try a --learning-rate below {settings.learning_rate:g}"
-                            )
+                            advice = f"try a --learning-rate below {settings.learning_rate:g}"
+                            ended = f"the loss is {loss} after {where}; {advice}"
+                            return Trained(tuple(finished), seconds, ended)
+                    if state.epoch == run.epochs:
+                        finished.append(member)
+                    # Of a committee whole members count, and else what there is.
+                    reached = finished or [member]
                     start = time.perf_counter()
-        except KeyboardInterrupt:
-            # What was reached is saved now; pressing again must not get in between.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            return Trained(reached, seconds, interrupted_after=where)
-    if settings.joined:
-        finished = [Member(join([member.params for member in finished]), settings.views[0])]
-    return Trained(finished, seconds, interrupted_after="")
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            nothing = "in the first epoch; nothing was written"
+            return Trained(
+                reached, seconds, f"interrupted {f'after {where}' if where else nothing}"
+            )
+    return Trained(finished, seconds)
 
 
 def _report(
