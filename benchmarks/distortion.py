@@ -37,10 +37,11 @@ def measure(dataset: Dataset, rounds: int, repeat: int) -> dict[str, Spread]:
     step = mf.make_step(optimizer)
     state = step(mf.init_state(optimizer, params), distorted)
     plain = next(mf.epoch_batches(mf.key(0), 0, X, Y, elastic.batch_size or len(Y)))
+    distortion = elastic.distortion or mf.Distortion()
     rows = []
     for _ in range(rounds):
         of_step = seconds(lambda: step(state, distorted), repeat)
-        of_distortion = seconds(lambda: mf.distort(mf.key(1), plain.X), repeat)
+        of_distortion = seconds(lambda: mf.distort(mf.key(1), plain.X, distortion), repeat)
         rows.append((1e3 * of_distortion, 1e3 * of_step, of_distortion / of_step))
     names = ("distortion, ms", "step, ms", "distortion over step")
     return {

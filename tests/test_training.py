@@ -1,4 +1,5 @@
 import itertools
+import math
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
@@ -370,3 +371,54 @@ def test_quick_learns_mnist(mnist: mf.Dataset) -> None:
     run = mf.prepare(recipes.quick, mf.key(0), mnist.X_train, mnist.Y_train)
     *_, last = mf.train_epochs(*run)
     assert mf.accuracy(last.params, mf.scale(mnist.X_test), mnist.Y_test) >= 0.975
+
+
+@given(
+    st.lists(st.sampled_from([0.5, 1.0, 2.0, math.inf, math.nan]), min_size=1, max_size=12),
+    st.integers(1, 4),
+)
+def test_stopping_early_returns_the_first_least_loss_before_patience_ends(
+    losses: list[float], patience: int
+) -> None:
+    taken: list[int] = []
+
+    def states() -> Iterator[int]:
+        for i in range(len(losses)):
+            taken.append(i)
+            yield i
+
+    def is_record(i: int) -> bool:
+        before = (loss for loss in losses[:i] if not math.isnan(loss))
+        return losses[i] < min(before, default=math.inf)
+
+    records = [i for i in range(len(losses)) if is_record(i)]
+    # It must stop once so many states in a row, from a record or the start on, are no records.
+    since = [max((r for r in records if r <= i), default=-1) for i in range(len(losses))]
+    end = min((i for i, r in enumerate(since) if i - r == patience), default=len(losses) - 1)
+    seen = [i for i in records if i <= end]
+    if not seen:
+        with pytest.raises(ValueError, match=r"^stop_early: no state has a loss that is a number"):
+            mf.stop_early(states(), losses.__getitem__, patience)
+    else:
+        assert mf.stop_early(states(), losses.__getitem__, patience) == seen[-1]
+    assert taken == list(range(end + 1))
+
+
+def test_stopping_early_needs_patience_and_a_state() -> None:
+    with pytest.raises(ValueError, match=r"^stop_early: patience is 0, but it must be 1 or more$"):
+        mf.stop_early([1.0], float, 0)
+    with pytest.raises(ValueError, match=r"^stop_early: no state has a loss"):
+        mf.stop_early([], float)
+
+
+def test_an_epoch_that_was_begun_is_begun_anew() -> None:
+    X, Y = np.random.default_rng(0).random((7, 5), dtype=np.float32), np.array([0, 1, 0, 1, 1])
+    optimizer = mf.sgd(0.1)
+    step = mf.make_step(optimizer, dropout=mf.Dropout(mf.key(1), hidden=0.5))
+    first = mf.init_state(optimizer, mf.init_params(mf.key(0), pixels=7, hidden=9, classes=2))
+    begun = first._replace(batch=3)
+    for state in (first, begun):
+        (after,) = mf.train_epochs(step, state, lambda epoch: [Batch(X, Y)] * 2, 1)
+        assert bits(after) == bits(
+            step(step(first, Batch(X, Y)), Batch(X, Y))._replace(epoch=1, batch=0)
+        )
