@@ -110,3 +110,10 @@ def test_every_view_has_its_name() -> None:
     X = np.random.default_rng(0).random((784, 2))
     assert as_they_are.function(X) is X
     np.testing.assert_array_equal(deslanted.function(X), mf.deslant(X))
+
+
+def test_a_row_moves_by_no_more_than_its_distance_from_the_centre() -> None:
+    image = np.zeros((5, 5))
+    image[[1, 2, 3], [0, 2, 4]] = 1  # it leans by two columns a row
+    straight = mf.deslant(image.reshape(25, 1)).reshape(5, 5)
+    np.testing.assert_allclose(straight, np.diag([0, 1, 1, 1, 0]))
