@@ -37,6 +37,7 @@ def _finite(number: float | None) -> float | None:
 
 
 _RECIPES = [f"{recipe.name}: {recipe.about}." for recipe in RECIPES.values()]
+_TIMES = "Recipes, with the time on one core of a Zen 4 server:"
 
 
 def _recipe_name(name: str | None) -> str | None:
@@ -56,7 +57,7 @@ _Data = Annotated[
 ]
 
 
-@app.command("train", epilog="\n\n".join(["Recipes (times on two cores):", *_RECIPES]))
+@app.command("train", epilog="\n\n".join([_TIMES, *_RECIPES]))
 def train_command(
     data: _Data = None,
     recipe: Annotated[
