@@ -1,8 +1,8 @@
 """What the recipes reach: ``python benchmarks/recipes.py [--quick | --times | --choose NAME]``.
 
 Trains the fast recipes over five seeds and prints the test accuracy and the seconds of
-training, as mean and standard deviation. With ``--times`` it does so for settings
-that take longer and longer. With ``--choose`` it trains the
+training, as mean and standard deviation. With ``--times`` it does so, over three seeds,
+for settings that take longer and longer. With ``--choose`` it trains the
 variations that a recipe was chosen from, on 50,000 images, and prints their accuracy on
 the 10,000 that were held back; the test set is left alone. The slow recipes, over
 five seeds, are in ``paper_table.py``.
@@ -50,9 +50,9 @@ def table(rows: Iterable[tuple[Recipe, Dataset]], seeds: int) -> list[dict[str, 
         mean, spread = statistics.mean(accuracies), deviation(accuracies)
         distortion = tuple(recipe.distortion or ())
         print(
-            f"{recipe.name:<8} {recipe.hidden:>6} {recipe.epochs:>6} "
+            f"{recipe.name:<11} {recipe.hidden:>6} {recipe.epochs:>6} "
             f"{recipe.batch_size or 'all':>5} {recipe.learning_rate:>5g} "
-            f"{recipe.pixel_dropout:g}, {recipe.hidden_dropout:g}".ljust(42)
+            f"{recipe.pixel_dropout:g}, {recipe.hidden_dropout:g}".ljust(46)
             + f"{', '.join(f'{number:g}' for number in distortion):<24} {dataset.name:<10} "
             f"{100 * mean:6.2f} % +- {100 * spread:.2f}   "
             f"{statistics.mean(seconds):6.1f} +- {deviation(seconds):.1f}",
@@ -113,7 +113,7 @@ def main() -> None:
         rows = [(recipe, validation) for recipe in candidates(arguments.choose)]
         seeds = 3 if arguments.choose == "quick" else 1
     elif arguments.times:
-        part = "recipes-times"
+        seeds, part = 3, "recipes-times"
         rows = [(recipe, mnist) for recipe in TIMES]
     else:
         rows = [(recipes.quick, mnist), (recipes.digits, mf.load_digits())]
