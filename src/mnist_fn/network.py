@@ -152,9 +152,8 @@ def loss(
     """
     Z2 = forward(params, X, g).Z2
     check_labels("loss", Y, classes=len(Z2))
-    return float(
-        (cross_entropies(Z2, Y, number_in("loss: label_smoothing", label_smoothing)) / len(Y)).sum()
-    )
+    losses = cross_entropies(Z2, Y, number_in("loss: label_smoothing", label_smoothing))
+    return float((losses / len(Y)).sum())
 
 
 @checked
