@@ -26,6 +26,7 @@ RMSPROP = mf.rmsprop(0.1)
 AVERAGE = mf.average_params(MOMENTUM, 0.9)
 DECAYED = mf.decay_weights(MOMENTUM, 0.1)
 SQUARE = np.random.default_rng(2).random((9, 4), dtype=np.float32)
+PICTURE = np.random.default_rng(4).integers(0, 256, (12, 9, 3), dtype=np.uint8)
 POSITIONS = mf.random_positions(mf.key(3), 3)
 RECIPE = recipes.digits._replace(hidden=5, epochs=2, batch_size=3)
 
@@ -132,6 +133,8 @@ CALLS: dict[str, Call] = {
     "class_scores": Call(mf.class_scores, {"confusion": np.array([[3, 1], [0, 4]])}),
     "prepare": Call(mf.prepare, {"recipe": RECIPE, "key": mf.key(1), "X": GREY, "Y": Y}),
     "members_of": Call(mf.members_of, {"recipe": recipes.committee, "key": mf.key(1)}),
+    "frame": Call(mf.frame, {"picture": PICTURE}),
+    "standardize": Call(mf.standardize, {"X": SQUARE}),
     "deslant": Call(mf.deslant, {"X": SQUARE}),
     "idx.decode": Call(mf.idx.decode, {"content": mf.idx.encode(GREY)}),
     "idx.encode": Call(mf.idx.encode, {"array": GREY}),

@@ -20,6 +20,7 @@ PACKAGE = Path(mf.__file__).parent
 ROOMS = ["hints", "misfits", "contracts", "arrays", "ranges", "keys", "activation_functions"]
 ROOMS += ["softmax", "network", "augment", "views", "dropout", "committees", "schedules"]
 ROOMS += ["optimizers", "adaptive", "idx", "batches", "training", "evaluation", "recipes"]
+ROOMS += ["images", "page"]
 LIBRARIES = {"numpy", "jaxtyping", "beartype"}
 PURE_STANDARD = {"abc", "collections", "functools", "gzip", "inspect", "io", "itertools", "math"}
 PURE_STANDARD |= {"reprlib", "types", "typing", "weakref", "zlib"}

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mnist_fn as mf
-from mnist_fn.views import VIEWS, as_they_are, deslanted
+from mnist_fn.views import VIEWS, as_they_are, deslanted, standardized
 
 
 def slanted_stroke(side: int, slant: float, thick: float) -> np.ndarray:
@@ -106,7 +106,11 @@ def test_grey_values_that_are_not_finite_are_refused(wrong: float) -> None:
 
 
 def test_every_view_has_its_name() -> None:
-    assert {"as they are": as_they_are, "deslanted": deslanted} == VIEWS
+    assert {
+        "as they are": as_they_are,
+        "deslanted": deslanted,
+        "standardized": standardized,
+    } == VIEWS
     X = np.random.default_rng(0).random((784, 2))
     assert as_they_are.function(X) is X
     np.testing.assert_array_equal(deslanted.function(X), mf.deslant(X))

@@ -7,7 +7,7 @@ The network: ``init_params``, ``forward``, ``loss``, ``backward``, ``update``, `
 Training: ``init_state``, ``make_step``, ``train``, ``train_epochs``, ``stop_early``. Optimizers:
 ``sgd``, ``momentum``, ``rmsprop``, ``adam``, and around them ``decay_weights`` and
 ``average_params``. Learning rates: ``constant``, ``cosine``, ``one_cycle``, ``warm_up``. Against
-overfitting: ``distort``, ``Dropout``. Against the writer's hand: ``deslant``.
+overfitting: ``distort``, ``Dropout``. Against the writer's hand: ``deslant``, ``standardize``.
 Whole recipes, from ``recipes``: ``prepare``, ``members_of``.
 
 Data: ``load_mnist``, ``load_digits``, ``load_idx_dataset``, ``scale``, ``epoch_batches``,
@@ -60,11 +60,14 @@ from .effects.datasets import load_digits as load_digits
 from .effects.datasets import load_idx_dataset as load_idx_dataset
 from .effects.datasets import load_mnist as load_mnist
 from .evaluation import ClassScores as ClassScores
+from .evaluation import EpochRecord as EpochRecord
 from .evaluation import Evaluation as Evaluation
 from .evaluation import class_scores as class_scores
 from .evaluation import evaluate as evaluate
 from .hints import SameFloat as SameFloat
 from .idx import IdxError as IdxError
+from .images import Picture as Picture
+from .images import frame as frame
 from .keys import Key as Key
 from .keys import fold_in as fold_in
 from .keys import generator as generator
@@ -106,3 +109,4 @@ from .training import train as train
 from .training import train_epochs as train_epochs
 from .views import View as View
 from .views import deslant as deslant
+from .views import standardize as standardize

@@ -73,6 +73,25 @@ def evaluate(
     return Evaluation(loss_sum / m, int(confusion.trace()) / m, confusion)
 
 
+class EpochRecord(NamedTuple):
+    """How an epoch of a training went. Losses are in nats, accuracies from 0 to 1."""
+
+    member: int
+    """Which network of a committee was trained, counted from 0."""
+    epoch: int
+    """Counted from 1."""
+    learning_rate: float
+    """That of its last step."""
+    training_loss: float
+    """On some of the training images, as they are."""
+    training_accuracy: float
+    validation_loss: float
+    """On images that were held back; NaN if there were none."""
+    validation_accuracy: float
+    seconds: float
+    """That the training of the epoch took."""
+
+
 class ClassScores(NamedTuple):
     """Precision and recall of each class, from 0 to 1; NaN where there is nothing to count."""
 
