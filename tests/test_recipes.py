@@ -42,6 +42,20 @@ def test_each_batch_is_distorted_by_a_key_of_its_own(X: np.ndarray, Y: np.ndarra
             np.testing.assert_array_equal(after.Y, before.Y)
 
 
+def test_the_distortion_falls_evenly_to_its_end(X: np.ndarray, Y: np.ndarray) -> None:
+    most = mf.Distortion(8, 3, 20, 0.4, 0.2, 2)
+    recipe = SMALL._replace(distortion=most, distortion_end=0.5)
+    run = mf.prepare(recipe, KEY, X, Y)
+    _, order_key, distortion_key, _ = mf.split(KEY, 4)
+    expected = [most, mf.Distortion(6, 3, 15, 0.3, 0.15, 1.5), mf.Distortion(4, 3, 10, 0.2, 0.1, 1)]
+    for epoch, distortion in enumerate(expected):
+        before = next(iter(mf.epoch_batches(order_key, epoch, X, Y, 100)))
+        after = next(iter(run.batches(epoch)))
+        key = mf.fold_in(mf.fold_in(distortion_key, epoch), 0)
+        distorted = mf.distort(key, before.X, distortion)[run.pixels]
+        np.testing.assert_allclose(after.X, distorted, atol=1e-6)
+
+
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_training_goes_on_from_any_epoch_with_the_same_bits(
     X: np.ndarray, Y: np.ndarray, epoch: int
@@ -104,6 +118,7 @@ def test_the_learning_rate_rises_and_falls_as_the_recipe_says(X: np.ndarray, Y: 
             "prepare: the recipe digits is for 2 networks; prepare",
         ),
         ({"distortion": mf.Distortion(smoothing=0)}, "distortion: smoothing is 0, but it must be"),
+        ({"distortion_end": 1.5}, "prepare: distortion_end is 1.5, but it must be from 0 to 1"),
         ({"hidden": 0}, "prepare: hidden is 0, but it must be 1 or more"),
         ({"warm_up": -1}, "prepare: warm_up is -1, but it must be 0 or more"),
         ({"pixel_dropout": 1.0}, "prepare: pixel_dropout is 1.0, but it must be at least 0 and"),

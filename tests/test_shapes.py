@@ -66,6 +66,8 @@ FREE = {
     "distort": ["X another precision", "X transposed", "X axis"],
     "resample": ["X another", "X transposed", "X axis", "positions another", "positions axis 1"],
     "deslant": ["X another precision", "X transposed", "X axis"],
+    "standardize": ["X another precision", "X transposed", "X axis"],
+    "frame": ["picture one axis less", "picture transposed", "picture axis"],
     "drop": ["X another precision", "X transposed", "X axis"],
     "committee_probabilities": ["X axis 1"],
     "predict_committee": ["X axis 1"],

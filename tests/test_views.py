@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -121,3 +123,64 @@ def test_a_row_moves_by_no_more_than_its_distance_from_the_centre() -> None:
     image[[1, 2, 3], [0, 2, 4]] = 1  # it leans by two columns a row
     straight = mf.deslant(image.reshape(25, 1)).reshape(5, 5)
     np.testing.assert_allclose(straight, np.diag([0, 1, 1, 1, 0]))
+
+
+def moments(image: np.ndarray) -> tuple[float, ...]:
+    """The centre, both deviations and the slant of an image."""
+    side = int(np.sqrt(image.size))
+    ink = image.reshape(side, side) / image.sum()
+    y, x = np.mgrid[:side, :side]
+    row, column = (ink * y).sum(), (ink * x).sum()
+    y, x = y - row, x - column
+    height, width = np.sqrt((ink * y * y).sum()), np.sqrt((ink * x * x).sum())
+    return row, column, height, width, slant_of(image)
+
+
+def test_standardized_digits_have_their_moments_alike(mnist: mf.Dataset) -> None:
+    X = mf.scale(mnist.X_train[:, :300], np.float64)
+    before, after = ([moments(x) for x in images.T] for images in (X, mf.standardize(X)))
+    for (_, _, tall, wide, slant), (row, column, height, width, slant_after) in zip(
+        before, after, strict=True
+    ):
+        assert (row, column) == pytest.approx((13.5, 13.5), abs=0.35)
+        assert abs(slant_after) < 0.08
+        assert height == pytest.approx(5.8, rel=0.1)
+        upright = np.sqrt(max(wide**2 - (slant * tall) ** 2, 0))
+        expected = 5.8 * np.sqrt(np.sin(np.pi / 2 * min(upright / tall, 1)))
+        # A stroke as thin as a one's is too few pixels for its width to be exact.
+        assert width == pytest.approx(expected, rel=0.1 if upright > 2.5 else 0.3)
+
+
+@given(st.integers(-3, 3), st.integers(-3, 3))
+def test_standardizing_takes_no_notice_of_the_place(down: int, right: int) -> None:
+    image = np.pad(np.random.default_rng(0).random((9, 7)), ((9, 10), (10, 11)))
+    moved = np.roll(image, (down, right), (0, 1))
+    np.testing.assert_allclose(
+        mf.standardize(moved.reshape(-1, 1)), mf.standardize(image.reshape(-1, 1)), atol=1e-9
+    )
+
+
+def test_standardizing_takes_little_notice_of_the_size() -> None:
+    y, x = np.mgrid[:56, :56] - 27.5
+    ring = np.clip(3 - np.abs(np.hypot(y, 1.5 * x) - 18), 0, 1)
+    half = ring.reshape(28, 2, 28, 2).mean(axis=(1, 3))
+    large = mf.standardize(ring.reshape(-1, 1)).reshape(28, 2, 28, 2).mean(axis=(1, 3))
+    small = mf.standardize(half.reshape(-1, 1)).reshape(28, 28)
+    assert np.abs(large - small).mean() < 0.02
+    assert np.abs(half - small).mean() > 0.1
+
+
+def test_standardizing_what_is_blank_leaves_it_so() -> None:
+    np.testing.assert_array_equal(mf.standardize(np.zeros((784, 2))), np.zeros((784, 2)))
+    dot = np.zeros((784, 1), np.float32)
+    dot[100] = 1
+    assert np.isfinite(mf.standardize(dot)).all()
+
+
+@pytest.mark.parametrize("view", [mf.deslant, mf.standardize])
+def test_what_is_no_square_image_has_no_view(view: Callable[[np.ndarray], np.ndarray]) -> None:
+    name = view.__name__
+    with pytest.raises(ValueError, match=f"^{name}: images of 15 pixels are not square"):
+        view(np.zeros((15, 1)))
+    with pytest.raises(ValueError, match=f"^{name}: a grey value is not a finite number"):
+        view(np.full((16, 1), np.nan))

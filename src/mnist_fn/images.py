@@ -18,7 +18,10 @@ from .arrays import freeze
 from .contracts import checked
 
 Picture: TypeAlias = (
-    UInt8[np.ndarray, "height width *channels"] | UInt16[np.ndarray, "height width *channels"]
+    UInt8[np.ndarray, "height width"]
+    | UInt8[np.ndarray, "height width channels"]
+    | UInt16[np.ndarray, "height width"]
+    | UInt16[np.ndarray, "height width channels"]
 )
 """A picture as files have it. Its channels: grey; grey and alpha; red, green and blue; or
 these and alpha. A grey picture may also be without that axis."""
@@ -83,7 +86,7 @@ def _grey(picture: np.ndarray) -> np.ndarray:
     height, width = picture.shape[:2]
     channels = picture.reshape(height, width, -1)
     count = channels.shape[2]
-    if not 1 <= count <= 4 or picture.ndim > 3:
+    if not 1 <= count <= 4:
         raise ValueError(
             f"frame: the picture is an array of shape {picture.shape}, but it must be "
             "height x width, with 1 to 4 channels"

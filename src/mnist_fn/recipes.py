@@ -41,7 +41,9 @@ class Recipe(NamedTuple):
     pixel_dropout: float = 0.0
     hidden_dropout: float = 0.0
     distortion: Distortion | None = None
-    """Each batch is distorted anew, by at most this."""
+    """Each batch is distorted anew, by at most this, in the first epoch."""
+    distortion_end: float = 1.0
+    """By at most so much of that in the last epoch, and in between by a share that falls evenly."""
     views: tuple[View, ...] = (as_they_are,)
     """How the network is shown the images. More than one is a committee with as many members."""
     about: str = ""
@@ -174,7 +176,9 @@ def prepare(recipe: Recipe, key: Key, X: GreyImages, Y: Labels, classes: int = 1
         batches = epoch_batches(order_key, epoch, X, Y, batch_size)
         if recipe.distortion is None:
             return batches
-        return _distorted(fold_in(distortion_key, epoch), batches, recipe.distortion, pixels)
+        share = 1 - (1 - recipe.distortion_end) * epoch / max(recipe.epochs - 1, 1)
+        distortion = _part_of(recipe.distortion, share)
+        return _distorted(fold_in(distortion_key, epoch), batches, distortion, pixels)
 
     init = init_params if recipe.init == "he" else _uniform_params
     params = init(params_key, pixels=pixels_of_image, hidden=recipe.hidden, classes=classes)
@@ -213,6 +217,10 @@ def _check(recipe: Recipe) -> None:
             raise ValueError(f"prepare: {name} is {number}, but it must be {least} or more")
     for name in ("pixel_dropout", "hidden_dropout"):
         number_in(f"prepare: {name}", getattr(recipe, name))
+    if not 0 <= recipe.distortion_end <= 1:
+        raise ValueError(
+            f"prepare: distortion_end is {recipe.distortion_end}, but it must be from 0 to 1"
+        )
     if recipe.distortion is not None:
         check_distortion(recipe.distortion)
     if not recipe.views:
@@ -237,6 +245,12 @@ def _seen(X: np.ndarray, Y: np.ndarray, view: View) -> np.ndarray:
 
     # Some thousands at a time: as floating-point numbers, images are four times as large.
     return np.concatenate([grey(part) for part, _ in ordered_batches(X, Y, 5000)]).T
+
+
+def _part_of(distortion: Distortion, share: float) -> Distortion:
+    """Return the same distortion, less far. Smoothness is not how far it goes."""
+    numbers = {name: share * number for name, number in distortion._asdict().items()}
+    return Distortion(**numbers | {"smoothing": distortion.smoothing})
 
 
 def _distorted(
