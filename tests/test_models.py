@@ -101,13 +101,50 @@ def test_load_undoes_save(
     assert same_bits(mf.load_params(tmp_path / "model.npz"), params)
 
 
+def test_the_history_and_the_settings_of_a_training_come_back(tmp_path: Path) -> None:
+    history = (
+        mf.EpochRecord(0, 1, 0.1, 0.5, 0.9, 0.25, 0.8, 1.5),
+        mf.EpochRecord(1, 2, 1e-9, 0.5, 0.9, float("nan"), float("nan"), 0.0),
+    )
+    settings = {"recipe": "quick", "seed": "7", "<b>": "\N{SNOWMAN}"}
+    mf.save_params(tmp_path / "model.npz", PARAMS, history=history, settings=settings)
+    model = mf.load_model(tmp_path / "model.npz")
+    assert repr(model.history) == repr(history)
+    assert model.settings == settings
+    mf.save_params(tmp_path / "model.npz", PARAMS)
+    model = mf.load_model(tmp_path / "model.npz")
+    assert (model.history, dict(model.settings)) == ((), {})
+
+
+@pytest.mark.parametrize(
+    ("part", "array", "reason"),
+    [
+        ("history", np.zeros((2, 7)), r"history, of shape \(2, 7\), is not a table of epochs"),
+        ("history", np.full((1, 8), 0.5), r"history, of shape \(1, 8\), is not a table of epochs"),
+        ("history", np.full((1, 8), np.nan), "is not a table of epochs"),
+        ("history", np.full((1, 8), -1.0), "is not a table of epochs"),
+        ("history", np.zeros(8), r"history is a float64 array of shape \(8,\)"),
+        ("settings", np.array("[1]"), "settings is not a table of texts"),
+        ("settings", np.array('{"seed": 1}'), "settings is not a table of texts"),
+        ("settings", np.array("{"), "Expecting property name"),
+        ("settings", np.array("[" * 100_000), "maximum recursion depth"),
+    ],
+)
+def test_a_damaged_history_is_refused(
+    tmp_path: Path, part: str, array: np.ndarray, reason: str
+) -> None:
+    (tmp_path / "model.npz").write_bytes(archive({part: npy(array)}))
+    with pytest.raises(ModelError, match=f"is damaged, or not a model file: .*{reason}"):
+        mf.load_model(tmp_path / "model.npz")
+
+
 def test_load_undoes_save_for_a_committee(tmp_path: Path) -> None:
     sizes = [(9, 2), (9, 4), (9, 3)]
     members = [
         mf.init_params(mf.key(i), pixels=pixels, hidden=hidden, classes=3)
         for i, (pixels, hidden) in enumerate(sizes * 4)
     ]
-    views = [*VIEWS.values()] * 6
+    views = [*VIEWS.values()] * 4
     shown = [mf.Member(params, view) for params, view in zip(members, views, strict=True)]
     mf.save_params(tmp_path / "model.npz", shown)
     loaded = mf.load_model(tmp_path / "model.npz").members

@@ -18,8 +18,9 @@ from ..idx import IdxError
 from ..keys import key
 from ..recipes import RECIPES, Recipe
 from . import blas
-from .checkpoints import check_replaceable, load_model, save_params
 from .datasets import DatasetError, load_digits, load_idx_dataset, load_mnist
+from .files import check_replaceable
+from .models import load_model, save_params
 from .terminal import CommandError, clear_errors, new_console, percent, say
 from .watching import evaluate_members, train_watched
 
@@ -134,7 +135,7 @@ def evaluate_command(
     """
     console = new_console()
     with clear_errors():
-        members, g, trained_on = load_model(model)
+        members, g, trained_on, *_ = load_model(model)
         if not (data or trained_on):
             raise CommandError(
                 f"{model} does not say what it was trained on; name a data set with --data"

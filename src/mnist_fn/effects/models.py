@@ -4,25 +4,21 @@ A model file is an ``.npz`` archive without pickled objects and without compress
 the arrays ``W1 b1 W2 b2``, the ``format`` version, the name of the ``activation``
 function and what the network was ``trained_on``. The further members of a committee
 are in ``W1.1 b1.1 W2.1 b2.1``, ``W1.2`` and so on. ``view``, ``view.1`` and so on say how
-a member is shown the images, if not as they are.
+a member is shown the images, if not as they are. ``history`` has a row for each epoch, the
+fields of an ``EpochRecord``, and ``settings`` what the training was told, as JSON.
 """
 
-import contextlib
-import errno
-import io
 import itertools
+import json
 import math
 import os
 import re
-import secrets
-import stat
 import struct
-import sys
 import zipfile
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,16 +26,21 @@ from ..activation_functions import ActivationFunction, relu, sigmoid, tanh
 from ..arrays import freeze
 from ..committees import Member
 from ..contracts import checked
+from ..evaluation import EpochRecord
 from ..network import Params
 from ..views import VIEWS, View, as_they_are
+from .archives import Kind, read_arrays
+from .files import replacing
 
 _FORMAT = 1
 _ACTIVATIONS = {g.name: g for g in (relu, tanh, sigmoid)}
 # The arrays of a model file: the kind of their elements, and how many dimensions they have.
 _ABOUT = {"format": ("i", 0), "activation": ("U", 0), "trained_on": ("U", 0)}
+_OF_TRAINING = {"history": ("f", 2), "settings": ("U", 0)}
 _OF_MEMBER = {**dict.fromkeys(Params._fields, ("f", 2)), "view": ("U", 0)}
+_KINDS = _ABOUT | _OF_TRAINING | _OF_MEMBER
 _MOST_MEMBERS = 100
-_PART = re.compile(rf"{'|'.join(_ABOUT)}|({'|'.join(_OF_MEMBER)})(\.[1-9][0-9]?)?")
+_PART = re.compile(rf"{'|'.join(_ABOUT | _OF_TRAINING)}|({'|'.join(_OF_MEMBER)})(\.[1-9][0-9]?)?")
 
 
 class ModelError(Exception):
@@ -55,6 +56,10 @@ class Model(NamedTuple):
     members: Sequence[Member]
     g: ActivationFunction
     trained_on: str
+    history: Sequence[EpochRecord] = ()
+    """One for each epoch of the training, if it was recorded."""
+    settings: Mapping[str, str] = MappingProxyType({})
+    """What the training was told, if it was recorded."""
 
 
 @checked
@@ -64,6 +69,8 @@ def save_params(
     *,
     g: ActivationFunction = relu,
     trained_on: str = "",
+    history: Sequence[EpochRecord] = (),
+    settings: Mapping[str, str] | None = None,
 ) -> None:
     """Write a model file, all of it or nothing: a file that was there is kept till then.
 
@@ -72,6 +79,8 @@ def save_params(
         params: the network's parameters, or the members of a committee.
         g: its activation function, one of ``relu``, ``tanh`` and ``sigmoid``.
         trained_on: the name of the data set, for ``evaluate`` to know.
+        history: how each epoch of the training went, for ``report`` to draw.
+        settings: what the training was told, for ``report`` to list.
 
     Raises:
         ModelError: the activation function cannot be named, a parameter is not finite,
@@ -108,6 +117,10 @@ def save_params(
         for i, member in enumerate(members):
             if member.view != as_they_are:
                 arrays[_part("view", i)] = np.array(member.view.name)
+        if history:
+            arrays["history"] = np.array(history, np.float64)
+        if settings:
+            arrays["settings"] = np.array(json.dumps(dict(settings)))
         with replacing(Path(path)) as file:
             np.savez(file, allow_pickle=False, **arrays, **about)
     except OSError as error:
@@ -149,7 +162,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     """
     try:
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
-            return _model(_arrays(archive, os.fstat(file.fileno()).st_size))
+            return _model(read_arrays(archive, os.fstat(file.fileno()).st_size, _kind_of))
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
     except (zipfile.BadZipFile, struct.error, EOFError, RuntimeError, ValueError) as error:
@@ -159,73 +172,13 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         ) from error
 
 
-def check_replaceable(path: Path) -> None:
-    """Raise an ``OSError`` if there is something that is not a file, such as a device."""
-    with contextlib.suppress(FileNotFoundError):
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, "it is a directory")
-        if not stat.S_ISREG(mode):
-            raise FileExistsError(errno.EEXIST, "it is not a file, but a device or the like")
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file that takes the place of ``path`` once all of it is on disk."""
-    check_replaceable(path)
-    target = path.resolve()  # a link stays a link
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _arrays(archive: zipfile.ZipFile, most_bytes: int) -> dict[str, np.ndarray]:
-    """Return the arrays of the archive, which all together must be no longer than it."""
-    infos = archive.infolist()
-    names = [info.filename.removesuffix(".npy") for info in infos]
-    twice = {name for name, count in Counter(names).items() if count > 1}
-    for name, info in zip(names, infos, strict=True):
-        if not _PART.fullmatch(name) or name in twice:
-            raise ValueError(f"{info.filename!r} is not a part that a model file has, or has once")
-        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
-            raise ValueError(f"{name} is compressed or encrypted")
-        most_bytes -= info.file_size
-        if info.file_size != info.compress_size or most_bytes < 0:
-            raise ValueError(f"{name} cannot be {info.file_size} bytes long")
-    return {name: _read(name, archive.read(info)) for name, info in zip(names, infos, strict=True)}
-
-
-def _read(name: str, content: bytes) -> np.ndarray:
-    """Return an array; the data, not the header, says how much memory it takes."""
-    stream = io.BytesIO(content)
-    try:
-        np.lib.format.read_magic(stream)
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-    except Exception as error:  # NumPy lets out whatever its parser of Python literals does
-        raise ValueError(f"the header of {name} is damaged") from error
-    data = stream.read()
-    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(data):
-        raise ValueError(
-            f"{name} declares {dtype} elements in the shape {shape}, but has {len(data)} bytes"
-        )
-    kind, ndim = (_OF_MEMBER | _ABOUT)[name.partition(".")[0]]
-    if dtype.kind != kind or len(shape) != ndim or not data:
-        raise ValueError(f"{name} is a {dtype} array of shape {shape}")
-    if kind == "U" and np.frombuffer(data, np.uint32).max() > sys.maxunicode:
-        raise ValueError(f"{name} is not text")
-    array = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran_order else "C")
-    return array.astype(dtype.newbyteorder("="))
+def _kind_of(name: str) -> Kind | None:
+    return _KINDS[name.partition(".")[0]] if _PART.fullmatch(name) else None
 
 
 def _model(arrays: Mapping[str, np.ndarray]) -> Model:
     views = {name: array for name, array in arrays.items() if name.startswith("view")}
-    of_params = arrays.keys() - _ABOUT.keys() - views.keys()
+    of_params = arrays.keys() - _ABOUT.keys() - _OF_TRAINING.keys() - views.keys()
     count = max(1, math.ceil(len(of_params) / len(Params._fields)))
     parts = [[_part(name, i) for name in Params._fields] for i in range(count)]
     if lacking := [name for name in itertools.chain(*parts, _ABOUT) if name not in arrays]:
@@ -243,7 +196,29 @@ def _model(arrays: Mapping[str, np.ndarray]) -> Model:
     if views:
         raise ValueError(f"it has {', '.join(views)}, but only {count} members")
     _check(members)
-    return Model(members, _ACTIVATIONS[activation], str(arrays["trained_on"]))
+    about = _ACTIVATIONS[activation], str(arrays["trained_on"])
+    return Model(members, *about, _history(arrays), _settings(arrays))
+
+
+def _history(arrays: Mapping[str, np.ndarray]) -> tuple[EpochRecord, ...]:
+    table = arrays.get("history")
+    if table is None:
+        return ()
+    counts = table[:, :2]
+    whole = (counts >= 0) & (counts < 2**31) & (counts == np.floor(counts))
+    if table.shape[1] != len(EpochRecord._fields) or not whole.all():
+        raise ValueError(f"history, of shape {table.shape}, is not a table of epochs")
+    return tuple(
+        EpochRecord(int(member), int(epoch), *numbers)
+        for member, epoch, *numbers in table.astype(np.float64).tolist()
+    )
+
+
+def _settings(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    settings = json.loads(str(arrays.get("settings", "{}")))
+    if not isinstance(settings, dict) or not all(type(v) is str for v in settings.values()):
+        raise ValueError("settings is not a table of texts")
+    return settings
 
 
 def _view(name: np.ndarray | None) -> View:

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..idx import IdxError
-from .checkpoints import ModelError
 from .datasets import DatasetError
+from .models import ModelError
 
 
 class CommandError(Exception):
