@@ -20,9 +20,19 @@ PACKAGE = Path(mf.__file__).parent
 ROOMS = ["hints", "misfits", "contracts", "arrays", "ranges", "keys", "activation_functions"]
 ROOMS += ["softmax", "network", "augment", "views", "dropout", "committees", "schedules"]
 ROOMS += ["optimizers", "adaptive", "idx", "batches", "training", "evaluation", "recipes"]
-ROOMS += ["images", "page"]
+ROOMS += ["images", "page_template", "page"]
 LIBRARIES = {"numpy", "jaxtyping", "beartype"}
-PURE_STANDARD = {"abc", "collections", "functools", "gzip", "inspect", "io", "itertools", "math"}
+PURE_STANDARD = {
+    "abc",
+    "base64",
+    "collections",
+    "functools",
+    "gzip",
+    "inspect",
+    "io",
+    "itertools",
+    "math",
+}
 PURE_STANDARD |= {"reprlib", "types", "typing", "weakref", "zlib"}
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "compile", "__import__", "breakpoint"}
 IMPURE_CALLS |= {"globals"}
@@ -181,7 +191,7 @@ def test_results_are_read_only_and_share_nothing_that_is_written_to(
 
 
 def test_an_import_is_light() -> None:
-    heavy = ["matplotlib", "pooch", "requests", "rich", "scipy", "sklearn", "torch", "typer"]
+    heavy = ["PIL", "matplotlib", "pooch", "requests", "rich", "scipy", "sklearn", "torch", "typer"]
     program = f"import sys, mnist_fn; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -68,6 +68,10 @@ FREE = {
     "deslant": ["X another precision", "X transposed", "X axis"],
     "standardize": ["X another precision", "X transposed", "X axis"],
     "frame": ["picture one axis less", "picture transposed", "picture axis"],
+    "calibration": ["probabilities another precision", "probabilities axis 0"],
+    "mistakes": ["probabilities another precision", "probabilities axis 0"],
+    # A page is for 784 pixels and ten classes: a ValueError of its own.
+    "page": ["params.W1 axis 1"],
     "drop": ["X another precision", "X transposed", "X axis"],
     "committee_probabilities": ["X axis 1"],
     "predict_committee": ["X axis 1"],

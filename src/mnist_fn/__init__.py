@@ -12,8 +12,9 @@ Whole recipes, from ``recipes``: ``prepare``, ``members_of``.
 
 Data: ``load_mnist``, ``load_digits``, ``load_idx_dataset``, ``scale``, ``epoch_batches``,
 ``ordered_batches``, ``hold_out``, ``live_pixels``. Results: ``evaluate``, ``class_scores``,
-``save_params``, ``load_params``, ``load_model``. Random numbers: ``key``, ``split``,
-``fold_in``, ``generator``. Your own functions: ``checked``.
+``calibration``, ``mistakes``, ``save_params``, ``load_params``, ``load_model``. Pictures of your
+own: ``frame``, and ``page``, which is drawn on. Random numbers: ``key``, ``split``, ``fold_in``,
+``generator``. Your own functions: ``checked``.
 """
 
 from . import idx as idx
@@ -59,11 +60,14 @@ from .effects.models import ModelError as ModelError
 from .effects.models import load_model as load_model
 from .effects.models import load_params as load_params
 from .effects.models import save_params as save_params
+from .evaluation import Calibration as Calibration
 from .evaluation import ClassScores as ClassScores
 from .evaluation import EpochRecord as EpochRecord
 from .evaluation import Evaluation as Evaluation
+from .evaluation import calibration as calibration
 from .evaluation import class_scores as class_scores
 from .evaluation import evaluate as evaluate
+from .evaluation import mistakes as mistakes
 from .hints import SameFloat as SameFloat
 from .idx import IdxError as IdxError
 from .images import Picture as Picture
@@ -91,6 +95,7 @@ from .optimizers import average_params as average_params
 from .optimizers import decay_weights as decay_weights
 from .optimizers import momentum as momentum
 from .optimizers import sgd as sgd
+from .page import page as page
 from .recipes import Recipe as Recipe
 from .recipes import Run as Run
 from .recipes import members_of as members_of

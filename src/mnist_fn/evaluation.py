@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int64, Integer
 
 from .activation_functions import ActivationFunction, relu
-from .arrays import freeze
+from .arrays import Labels, freeze
 from .batches import Batch
 from .committees import Member, answers_of, mean_probabilities
 from .contracts import checked
+from .hints import SameFloat
 from .network import Params
 from .softmax import check_labels, cross_entropies
 
@@ -109,3 +110,102 @@ def class_scores(confusion: Int64[np.ndarray, "classes classes"]) -> ClassScores
     right = np.diag(confusion)
     with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is wanted
         return freeze(ClassScores(right / confusion.sum(axis=0), right / confusion.sum(axis=1)))
+
+
+class Calibration(NamedTuple):
+    """How certain predictions are, and how often right, in bins of equal width.
+
+    Confidence is the probability of the class that is predicted. Of ``n`` bins, that of index
+    ``i`` counts confidences above ``i/n``, up to ``(i+1)/n`` and with it. Means of nothing
+    are NaN.
+    """
+
+    confidence: Float64[np.ndarray, " bins"]
+    """The mean of each bin."""
+    accuracy: Float64[np.ndarray, " bins"]
+    """The share of each bin that is right."""
+    samples: Int64[np.ndarray, " bins"]
+    """How many there are in each bin."""
+    expected_error: float
+    """How far confidence and accuracy lie apart in the mean, over the samples."""
+
+
+@checked
+def calibration(
+    probabilities: SameFloat[np.ndarray, "classes m"], Y: Labels, bins: int = 10
+) -> Calibration:
+    """Return how certain a network is against how often it is right.
+
+    Source: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks",
+    2017: the reliability diagram and the expected calibration error.
+
+    Args:
+        probabilities: ``A2``, or those of a committee.
+        Y: the true labels.
+        bins: into how many parts the confidences from 0 to 1 are divided.
+
+    Raises:
+        ValueError: there is no sample, ``bins`` is less than 1, a label is not one of the
+            classes, or what is given are no probabilities.
+
+    >>> A2 = np.array([[0.75, 0.5, 0.25], [0.25, 0.5, 0.75]])
+    >>> result = calibration(A2, np.array([0, 0, 0]), bins=2)
+    >>> result.samples, result.accuracy  # of equals, class 0 is predicted
+    (array([1, 2]), array([1. , 0.5]))
+    >>> round(result.expected_error, 6)  # (1 x |1 - 0.5| + 2 x |0.5 - 0.75|) / 3
+    0.333333
+
+    """
+    if bins < 1:
+        raise ValueError(f"calibration: bins is {bins}, but it must be 1 or more")
+    predicted, confidence = _predicted("calibration", probabilities, Y)
+    bin_of = np.searchsorted(np.arange(1, bins) / bins, confidence)
+    samples = np.bincount(bin_of, minlength=bins)
+    certain = np.bincount(bin_of, confidence, bins)
+    right = np.bincount(bin_of, predicted == Y, bins)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is wanted
+        arrays = freeze((certain / samples, right / samples, samples))
+    return Calibration(*arrays, float(np.abs(right - certain).sum()) / len(Y))
+
+
+@checked
+def mistakes(
+    probabilities: SameFloat[np.ndarray, "classes m"], Y: Labels, most: int = 25
+) -> Integer[np.ndarray, " mistakes"]:
+    """Return which samples are taken for another class, counted from 0, the most certain first.
+
+    Args:
+        probabilities: ``A2``, or those of a committee.
+        Y: the true labels.
+        most: how many are wanted at most. Of equally certain ones, the first come first.
+
+    Raises:
+        ValueError: as ``calibration``, and if ``most`` is less than 1.
+
+    >>> A2 = np.array([[0.4, 0.1, 0.8], [0.6, 0.9, 0.2]])
+    >>> mistakes(A2, np.array([0, 0, 0]))
+    array([1, 0])
+
+    """
+    if most < 1:
+        raise ValueError(f"mistakes: most is {most}, but it must be 1 or more")
+    predicted, confidence = _predicted("mistakes", probabilities, Y)
+    wrong = np.flatnonzero(predicted != Y)
+    indices = wrong[np.argsort(-confidence[wrong], kind="stable")[:most]]
+    freeze((indices,))
+    return indices
+
+
+def _predicted(
+    name: str, probabilities: np.ndarray, Y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what is predicted of each sample, and with which probability, in float64."""
+    check_labels(name, Y, len(probabilities))
+    confidence = probabilities.max(axis=0).astype(np.float64)
+    # A softmax of the user's own may round to a little more than 1; NaN is in no range.
+    if not (confidence.min() >= 0 and confidence.max() <= 1 + 1e-6):
+        raise ValueError(
+            f"{name}: the largest probabilities are from {confidence.min():g} to "
+            f"{confidence.max():g}, but must be from 0 to 1; give it A2, not Z2"
+        )
+    return probabilities.argmax(axis=0), confidence

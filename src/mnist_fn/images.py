@@ -68,7 +68,7 @@ def frame(picture: Picture) -> Float32[np.ndarray, "28 28"]:
     >>> picture[50:250, 100:104] = 20  # a thin, dark stroke: a one
     >>> image = frame(picture)
     >>> np.flatnonzero(image.max(axis=1) > 0.5)[[0, -1]]  # it is 20 pixels high
-    array([ 5, 24])
+    array([ 4, 23])
     >>> np.flatnonzero(image.max(axis=0) > 0.5)  # and as wide as the strokes of MNIST
     array([13, 14, 15])
 
@@ -84,18 +84,18 @@ def _grey(picture: np.ndarray) -> np.ndarray:
     What is transparent is black if that which is seen is light, and else white.
     """
     height, width = picture.shape[:2]
-    channels = picture.reshape(height, width, -1)
-    count = channels.shape[2]
+    count = 1 if picture.ndim == 2 else picture.shape[2]
     if not 1 <= count <= 4:
         raise ValueError(
             f"frame: the picture is an array of shape {picture.shape}, but it must be "
             "height x width, with 1 to 4 channels"
         )
-    if max(height, width) < _LEAST_SIDE:
+    if max(height, width) < _LEAST_SIDE or 0 in (height, width):
         raise ValueError(
             f"frame: the picture is {width} x {height} pixels, which is too small; "
             f"it must be {_LEAST_SIDE} pixels wide or high, or more"
         )
+    channels = picture.reshape(height, width, count)
     block = math.ceil(max(height, width) / _MOST_SIDE)
     starts = np.arange(0, width, block)
     widths = np.diff(starts, append=width)
@@ -268,8 +268,8 @@ def _placed(digit: np.ndarray) -> np.ndarray:
     corner = []
     for axis, length in enumerate(digit.shape):
         mass = digit.sum(axis=1 - axis)
-        # MNIST's are in the half-open pixel beyond the middle.
-        start = math.ceil(_SIDE / 2 - mass @ (np.arange(length) + 0.5) / mass.sum())
+        # MNIST's are in the half-open pixel beyond the middle. A rounding error is not beyond it.
+        start = math.ceil(_SIDE / 2 - mass @ (np.arange(length) + 0.5) / mass.sum() - 1e-9)
         corner.append(min(max(start, 0), _SIDE - length))
     top, left = corner
     image[top : top + digit.shape[0], left : left + digit.shape[1]] = digit
