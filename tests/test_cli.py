@@ -17,11 +17,12 @@ from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_su
 from typer.testing import CliRunner
 
 import mnist_fn as mf
-from mnist_fn.effects import cli, downloads, watching
+from mnist_fn.effects import cli, downloads, sessions, watching
 from mnist_fn.idx import encode
 from mnist_fn.views import as_they_are, deslanted
 
 SMALL = ["--data", "digits", "--hidden", "8", "--epochs", "2"]
+COMMITTEE = ["--data", "digits", "--recipe", "three", "--validation", "0"]
 FINAL_LINE = re.compile(r"test accuracy (\d+\.\d\d) % after \d+\.\d s of training, saved in (.+)")
 
 
@@ -29,6 +30,7 @@ FINAL_LINE = re.compile(r"test accuracy (\d+\.\d\d) % after \d+\.\d s of trainin
 def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path.with_suffix(".state")))
     monkeypatch.delenv("MNIST_FN_DATA", raising=False)
 
 
@@ -92,12 +94,13 @@ def process(*arguments: str | Path, code: str = "") -> subprocess.CompletedProce
 def test_train_says_what_it_does_how_it_goes_and_what_came_of_it(tmp_path: Path) -> None:
     headline, *epochs, final = lines_of(run("train", *SMALL, "--seed", "3", "--output", "m.npz"))
     assert headline == (
-        "recipe digits on 1,437 images of digits: 784-8-10, epochs 2, batch size 64, "
-        "learning rate 0.1, seed 3"
+        "recipe digits on 1,318 images of digits (119 more held back): 784-8-10, epochs 2, "
+        "batch size 64, learning rate 0.1, seed 3"
     )
     assert [line[:9] for line in epochs] == ["epoch 1/2", "epoch 2/2"]
     for line in epochs:
-        assert re.fullmatch(r"epoch ./2  training loss \d\.\d{4}  accuracy \d\d\.\d\d %", line)
+        loss = r"loss \d\.\d{4}  accuracy \d\d\.\d\d %"
+        assert re.fullmatch(rf"epoch ./2  training {loss}  validation {loss}", line)
     match = FINAL_LINE.fullmatch(final)
     assert match
     assert match[2] == "m.npz"
@@ -153,7 +156,8 @@ def test_evaluate_reads_networks_of_double_precision() -> None:
     assert lines_of(run("evaluate", "double.npz"))[1].startswith("test accuracy ")
 
 
-def test_a_seed_decides_on_every_bit() -> None:
+def test_a_seed_decides_on_every_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     for output, seed in (("a", "0"), ("b", "0"), ("c", "1")):
         lines_of(run("train", *SMALL, "--seed", seed, "--output", output))
     a, b, c = (Path(name).read_bytes() for name in "abc")
@@ -173,7 +177,7 @@ def test_without_mnist_it_says_why_and_learns_the_built_in_digits() -> None:
     why, instead, headline, *_ = lines_of(run("train", "--epochs", "1"))
     assert why.startswith("MNIST is not at hand and cannot be downloaded: http://127.0.0.1:")
     assert instead == "Training on the built-in digits instead."
-    assert headline.startswith("recipe digits on 1,437 images of digits: ")
+    assert headline.startswith("recipe digits on 1,318 images of digits (119 more held back): ")
 
 
 @pytest.mark.usefixtures("no_mnist")
@@ -183,8 +187,11 @@ def test_who_insists_on_mnist_gets_nothing_else() -> None:
 
 
 def test_mnist_is_the_first_choice(digits: mf.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "load_mnist", lambda: digits._replace(name="mnist"))
-    assert "images of mnist: 784-256-10" in lines_of(run("train", "--epochs", "1"))[0]
+    monkeypatch.setattr(sessions, "load_mnist", lambda: digits._replace(name="mnist"))
+    assert (
+        "images of mnist (119 more held back): 784-256-10"
+        in lines_of(run("train", "--epochs", "1"))[0]
+    )
     assert lines_of(run("evaluate", "model.npz"))[0] == "data set mnist, 360 test images"
 
 
@@ -192,7 +199,7 @@ def test_evaluate_finds_the_directory_that_train_was_given(
     own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = lines_of(run("train", "--data", "own", "--epochs", "2"))
-    assert lines[0].startswith(f"recipe quick on 300 images of {own}: ")
+    assert lines[0].startswith(f"recipe quick on 275 images of {own} (25 more held back): ")
     monkeypatch.chdir(own)
     lines = lines_of(run("evaluate", tmp_path / "model.npz"))
     assert lines[0] == f"data set {own}, 50 test images"
@@ -213,7 +220,9 @@ def test_evaluate_finds_the_directory_that_train_was_given(
     ],
 )
 def test_options_override_the_recipe(options: list[str], settings: str) -> None:
-    headline, *_ = lines_of(run("train", "--data", "digits", "--recipe", "seed", *options))
+    headline, *_ = lines_of(
+        run("train", "--data", "digits", "--validation", "0", "--recipe", "seed", *options)
+    )
     assert headline == f"recipe seed on 1,437 images of digits: {settings}"
 
 
@@ -243,7 +252,11 @@ def test_progress_is_at_most_20_lines_and_the_last_epoch_is_one_of_them(
         (["train", "--learning-rate", "-1"], "--learning-rate"),
         (["train", "--recipe", "worst"], "'worst' is not one of quick, digits, plain"),
         (["train", "--colour"], "--colour"),
-        (["evaluate"], "Missing argument"),
+        (["predict"], "Missing argument"),
+        (["report", "--format", "pdf"], "'pdf' is not html or png"),
+        (["train", "--resume", "c", "--epochs", "3"], "--epochs and --resume exclude each other"),
+        (["train", "--resume", "c", "--checkpoint", "c"], "--checkpoint and --resume exclude"),
+        (["train", "--validation", "-1"], "--validation"),
         (["learn"], "learn"),
     ],
 )
@@ -271,6 +284,40 @@ def test_usage_errors_name_the_option_and_exit_with_2(arguments: list[str], name
         (["train", *SMALL, "--output", "loop"], "loop cannot be written"),
         (["train", *SMALL, "--output", "dangling"], "dangling cannot be written"),
         (["train", "--data", "digits", "--hidden", str(10**12)], "Unable to allocate"),
+        (
+            ["train", "--data", "digits", "--validation", "1437"],
+            "1437 images are to be held back for validation, but there are 1,437; name fewer with "
+            "--validation",
+        ),
+        (
+            ["train", "--resume", "nowhere"],
+            "nowhere cannot be read: No such file or directory",
+        ),
+        (
+            ["train", "--resume", "own"],
+            "there is no checkpoint to go on from in own; begin a training with mnist-fn train "
+            "--checkpoint own",
+        ),
+        (
+            ["train", *SMALL, "--checkpoint", "text.npz"],
+            "checkpoints cannot be written to text.npz: File exists; name a directory that can "
+            "be written to",
+        ),
+        *(
+            (
+                [command],
+                "there is no model file to use; make one with mnist-fn train, which takes some "
+                "seconds, or name one",
+            )
+            for command in ("evaluate", "report", "page")
+        ),
+        (["report", "text.npz", "--output", "no/r"], "no/r cannot be written: No such file"),
+        (["page", "text.npz", "--output", "no/r"], "no/r cannot be written: No such file"),
+        (
+            ["page", "small.npz"],
+            "small.npz is for images of 64 pixels and tells 10 classes apart, but pictures become "
+            "images of 784 pixels, of ten digits",
+        ),
         (["evaluate", "no.npz"], "no.npz cannot be read: No such file or directory"),
         (["evaluate", "text.npz"], "text.npz is damaged, or not a model file"),
         (
@@ -291,6 +338,7 @@ def test_failures_say_what_is_wrong_before_any_training_and_exit_with_1(
     arguments: list[str], message: str
 ) -> None:
     Path("text.npz").write_text("not a model")
+    Path("own").mkdir()
     Path("loop").symlink_to("loop")
     Path("dangling").symlink_to("no/m.npz")
     mf.save_params("small.npz", mf.init_params(mf.key(0), pixels=64))
@@ -400,7 +448,7 @@ def test_a_committee_is_trained_saved_and_evaluated(
     digits: mf.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = three_members(monkeypatch)
-    headline, *progress, last = lines_of(run("train", "--data", "digits", "--recipe", "three"))
+    headline, *progress, last = lines_of(run("train", *COMMITTEE))
     assert ": 3 networks 784-8-10, epochs 2, " in headline
     expected = [f"member {i}/3  epoch {j}/2  training loss " for i in (1, 2, 3) for j in (1, 2)]
     assert [line[: len(start)] for line, start in zip(progress, expected, strict=True)] == expected
@@ -437,7 +485,7 @@ def test_an_interrupted_committee_keeps_its_whole_members_or_else_the_first(
 
     monkeypatch.setattr(watching, "train_epochs", interrupted_soon)
     monkeypatch.setattr(signal, "signal", lambda *arguments: None)
-    message = error_of(run("train", "--data", "digits", "--recipe", "three"))
+    message = error_of(run("train", *COMMITTEE))
     where = f"member {whole_members + 1}/3  epoch 1/2"
     kept = max(whole_members, 1)
     assert message == (
@@ -462,7 +510,7 @@ def test_members_that_are_finished_survive_one_that_diverges(
         return run._replace(state=broken) if runs == 3 else run
 
     monkeypatch.setattr(watching, "prepare", diverging)
-    message = error_of(run("train", "--data", "digits", "--recipe", "three"))
+    message = error_of(run("train", *COMMITTEE))
     assert message == (
         "mnist-fn: the loss is nan after member 3/3  epoch 1/2; try a --learning-rate below 0.1; "
         "what was reached, 2 of 3 networks, is in model.npz\n"
@@ -479,7 +527,7 @@ def test_ctrl_c_after_the_last_epoch_does_not_cost_the_training(
         handlers.append(signal.getsignal(signal.SIGINT))
         mf.save_params(*arguments, **options)
 
-    monkeypatch.setattr(cli, "save_params", save_slowly)
+    monkeypatch.setattr(sessions, "save_params", save_slowly)
     lines_of(run("train", *SMALL))
     assert handlers == [signal.SIG_IGN]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -3,23 +3,32 @@
 import contextlib
 import math
 from collections.abc import Iterator
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..idx import IdxError
+from .checkpoints import CheckpointError
 from .datasets import DatasetError
 from .models import ModelError
+
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="mnist|digits|DIRECTORY", help="The data set.", show_default=False
+    ),
+]
 
 
 class CommandError(Exception):
     """What a user can put right; the text is the whole message."""
 
 
-def new_console() -> Console:
+def new_console(quiet: bool = False) -> Console:
     """Print text as it is: a file may be called ``[red].npz``."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=quiet)
 
 
 def say(console: Console, text: str) -> None:
@@ -53,7 +62,15 @@ def clear_errors() -> Iterator[None]:
     """Turn what a user can put right into a line on stderr and exit status 1."""
     try:
         yield
-    except (CommandError, DatasetError, IdxError, ModelError, OSError, ValueError) as error:
+    except (
+        CheckpointError,
+        CommandError,
+        DatasetError,
+        IdxError,
+        ModelError,
+        OSError,
+        ValueError,
+    ) as error:
         typer.echo(f"mnist-fn: {error}", err=True)
         raise typer.Exit(1) from error
     except MemoryError as error:

@@ -1,9 +1,9 @@
-"""Training that one can watch and interrupt: a consumer of the stream of epochs."""
+"""Training that one can watch, interrupt and resume: a consumer of the stream of epochs."""
 
 import math
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,40 +12,62 @@ from rich.console import Console
 from ..activation_functions import ActivationFunction
 from ..batches import Batch, Dataset, ordered_batches
 from ..committees import Member
-from ..evaluation import Evaluation, evaluate
+from ..evaluation import EpochRecord, Evaluation, evaluate
 from ..keys import Key
-from ..recipes import Recipe, members_of, prepare
+from ..recipes import Recipe, learning_rates, members_of, prepare
 from ..training import Step, TrainState, train_epochs
+from .checkpoints import Checkpoint, leaves_of, with_leaves
 from .terminal import percent, progress_bar, say
 
 _MOST_LINES = 20  # of progress: a run of 500 epochs is not 500 lines
-_SAMPLE = 10_000  # training images that the loss and accuracy of an epoch are taken on
+_SAMPLE = 5_000  # training images that the loss and accuracy of an epoch are taken on
+
+
+class Training(NamedTuple):
+    """What is to be trained, on what, and on what it is watched."""
+
+    settings: Recipe
+    key: Key
+    dataset: Dataset
+    X_validation: np.ndarray
+    Y_validation: np.ndarray
 
 
 class Trained(NamedTuple):
-    """What a training reached, the seconds that it took, and why it ended before its time."""
+    """What a training reached, and why it ended before its time."""
 
     members: Sequence[Member]
-    seconds: float
+    history: Sequence[EpochRecord]
     ended: str = ""
 
 
-def train_watched(settings: Recipe, key: Key, dataset: Dataset, console: Console) -> Trained:
+def train_watched(
+    training: Training,
+    start: Checkpoint,
+    keep: Callable[[Checkpoint], None],
+    console: Console,
+) -> Trained:
     """Consume the stream of epochs of each member, and show how it goes.
 
-    It ends before its time with Ctrl-C, and when the loss is no longer a number. From its
-    end on, Ctrl-C is ignored, so that what was reached can be saved.
+    It goes on from ``start``, and hands what each epoch reaches to ``keep``. It ends before
+    its time with Ctrl-C, and when the loss is no longer a number. From its end on, Ctrl-C
+    is ignored, so that what was reached can be saved.
     """
-    m = len(dataset.Y_train)
-    steps = math.ceil(m / (settings.batch_size or m))
+    settings, key, dataset = training[:3]
+    steps = math.ceil(len(dataset.Y_train) / (settings.batch_size or len(dataset.Y_train)))
     in_all = len(settings.views) * settings.epochs
     every = -(-in_all // _MOST_LINES)
-    finished: list[Member] = []
+    rates = learning_rates(settings, steps)
+    members = members_of(settings, key)
+    history = list(start.history)
+    finished = [
+        Member(params, *alone.views)
+        for params, (alone, _) in zip(start.finished, members, strict=False)
+    ]
     reached: Sequence[Member] = finished
-    seconds, epoch, where = 0.0, 0, ""
     # Numbers that overflow are found out by the loss, and reported in words.
     with progress_bar(console) as progress, np.errstate(over="ignore", invalid="ignore"):
-        bar = progress.add_task("training", total=in_all * steps)
+        bar = progress.add_task("training", total=in_all * steps, completed=len(history) * steps)
 
         def shown(step: Step[Any]) -> Step[Any]:
             def shown_step(state: TrainState[Any], batch: Batch) -> TrainState[Any]:
@@ -56,55 +78,81 @@ def train_watched(settings: Recipe, key: Key, dataset: Dataset, console: Console
             return shown_step
 
         try:
-            start = time.perf_counter()
-            for alone, member_key in members_of(settings, key):
+            leaves = start.leaves
+            for index, (alone, member_key) in list(enumerate(members))[len(finished) :]:
                 run = prepare(alone, member_key, dataset.X_train, dataset.Y_train)
-                for state in train_epochs(*run._replace(step=shown(run.step))):
-                    seconds += time.perf_counter() - start
-                    epoch += 1
-                    where = _where(settings, epoch)
+                run = run._replace(step=shown(run.step))
+                if leaves:
+                    run = run._replace(state=with_leaves(run.state, leaves))
+                    member = Member(run.state.params, *alone.views)
+                    reached, leaves = finished or [member], ()
+                began = time.perf_counter()
+                for state in train_epochs(*run):
+                    seconds = time.perf_counter() - began
                     member = Member(state.params, *alone.views)
-                    if epoch % every == 0 or state.epoch == run.epochs:
-                        loss = _report(member, where, settings, dataset, console)
-                        if not math.isfinite(loss):
-                            advice = f"try a --learning-rate below {settings.learning_rate:g}"
-                            ended = f"the loss is {loss} after {where}; {advice}"
-                            return Trained(tuple(finished), seconds, ended)
+                    rate = rates(state.epoch * steps - 1)
+                    record = _record(training, member, index, state.epoch, rate, seconds)
+                    history.append(record)
+                    if len(history) % every == 0 or state.epoch == run.epochs:
+                        say(console, _line(record, settings))
+                    if not math.isfinite(record.training_loss):
+                        advice = f"try a --learning-rate below {settings.learning_rate:g}"
+                        ended = (
+                            f"the loss is {record.training_loss} after {_where(record, settings)}"
+                        )
+                        return Trained(tuple(finished), history, f"{ended}; {advice}")
                     if state.epoch == run.epochs:
                         finished.append(member)
                     # Of a committee whole members count, and else what there is.
                     reached = finished or [member]
-                    start = time.perf_counter()
+                    rest = () if state.epoch == run.epochs else tuple(leaves_of(state))
+                    params = tuple(member.params for member in finished)
+                    keep(Checkpoint(start.settings, history, params, rest))
+                    began = time.perf_counter()
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            nothing = "in the first epoch; nothing was written"
-            return Trained(
-                reached, seconds, f"interrupted {f'after {where}' if where else nothing}"
-            )
-    return Trained(finished, seconds)
+            where = f"after {_where(history[-1], settings)}" if history else "in the first epoch"
+            nothing = "" if reached else "; nothing was written"
+            return Trained(reached, history, f"interrupted {where}{nothing}")
+    return Trained(finished, history)
 
 
-def _report(
-    member: Member, where: str, settings: Recipe, dataset: Dataset, console: Console
-) -> float:
-    """Print how a member does on images that it is trained on, and return its loss."""
-    X, Y = dataset.X_train[:, :_SAMPLE], dataset.Y_train[:_SAMPLE]
-    result = evaluate_members([member], X, Y, settings.g)
-    width = len(_where(settings, len(settings.views) * settings.epochs))
-    say(
-        console,
-        f"{where:<{width}}  training loss {result.loss:.4f}  accuracy {percent(result.accuracy)}",
+def _record(
+    training: Training, member: Member, index: int, epoch: int, rate: float, seconds: float
+) -> EpochRecord:
+    """Return how an epoch went, on images that it is trained on and on those held back."""
+    g, dataset = training.settings.g, training.dataset
+    part = dataset.X_train[:, :_SAMPLE], dataset.Y_train[:_SAMPLE]
+    on_training = evaluate_members([member], *part, g)
+    loss = accuracy = math.nan
+    if len(training.Y_validation):
+        held_back = evaluate_members([member], training.X_validation, training.Y_validation, g)
+        loss, accuracy = held_back.loss, held_back.accuracy
+    measured = on_training.loss, on_training.accuracy, loss, accuracy
+    return EpochRecord(index, epoch, rate, *measured, seconds)
+
+
+def _line(record: EpochRecord, settings: Recipe) -> str:
+    last = record._replace(member=len(settings.views) - 1, epoch=settings.epochs)
+    width = len(_where(last, settings))
+    line = (
+        f"{_where(record, settings):<{width}}  training loss {record.training_loss:.4f}  "
+        f"accuracy {percent(record.training_accuracy)}"
     )
-    return result.loss
+    if math.isnan(record.validation_accuracy):
+        return line
+    return (
+        f"{line}  validation loss {record.validation_loss:.4f}  "
+        f"accuracy {percent(record.validation_accuracy)}"
+    )
 
 
-def _where(settings: Recipe, epoch: int) -> str:
+def _where(record: EpochRecord, settings: Recipe) -> str:
     """Name the epoch, of all that the members are trained for."""
-    member, epoch = divmod(epoch - 1, settings.epochs)
-    text = f"epoch {epoch + 1}/{settings.epochs}"
+    text = f"epoch {record.epoch}/{settings.epochs}"
     members = len(settings.views)
-    return text if members == 1 else f"member {member + 1}/{members}  {text}"
+    return text if members == 1 else f"member {record.member + 1}/{members}  {text}"
 
 
 def evaluate_members(

@@ -1,0 +1,80 @@
+"""Read pictures from files, folders and standard input."""
+
+import glob
+import io
+import os
+import struct
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+STANDARD_INPUT = "-"
+_AS_THEY_ARE = {"L", "LA", "RGB", "RGBA"}
+
+
+class PictureError(Exception):
+    """A picture that cannot be read; the text says why."""
+
+
+def find_pictures(names: Sequence[str]) -> Iterator[str]:
+    """Yield the names of files, in order: those of a folder or of a pattern each by its own.
+
+    A name that is no file, folder or pattern is left for ``read_picture`` to complain about.
+    """
+    for name in names:
+        if name != STANDARD_INPUT and os.path.isdir(name):
+            known = Image.registered_extensions()
+            within = (path for path in Path(name).iterdir() if path.suffix.lower() in known)
+            yield from sorted(map(str, within)) or [name]
+        elif glob.has_magic(name) and not os.path.lexists(name):
+            yield from sorted(glob.glob(name, recursive=True)) or [name]
+        else:
+            yield name
+
+
+def read_picture(name: str) -> np.ndarray:
+    """Return a picture as ``images.frame`` takes it, upright as its camera says.
+
+    Raises:
+        PictureError: it cannot be read, is no picture, is damaged, or is far too large.
+
+    """
+    try:
+        source = sys.stdin.buffer.read() if name == STANDARD_INPUT else Path(name).read_bytes()
+    except IsADirectoryError as error:
+        raise PictureError("it is a folder without pictures") from error
+    except OSError as error:
+        raise PictureError(f"it cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # of a name with a null in it
+        raise PictureError(f"it cannot be read: {error}") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", category=UserWarning)  # of odd metadata
+            with Image.open(io.BytesIO(source)) as image:
+                return _array(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        raise PictureError("it is not a picture of a kind that Pillow can read") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise PictureError(
+            f"it has too many pixels ({Image.MAX_IMAGE_PIXELS:,} are the most); scale it down"
+        ) from error
+    except MemoryError as error:
+        raise PictureError("there is not enough memory for it; scale it down") from error
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
+        raise PictureError(f"it is damaged: {error}") from error
+
+
+def _array(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I") or image.mode == "F":  # more than 8 bits for each pixel
+        values: np.ndarray = np.nan_to_num(np.asarray(image)).astype(np.float64)
+        if image.mode == "F":  # of no fixed range
+            values = (values - values.min()) / max(np.ptp(values), 1e-300) * 65535
+        return values.clip(0, 65535).astype(np.uint16)
+    if image.mode not in _AS_THEY_ARE:
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return np.asarray(image)

@@ -1,0 +1,235 @@
+"""A training from what it was told to the file it leaves, begun anew or resumed."""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import os
+import signal
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from ..batches import Dataset, hold_out
+from ..committees import Member
+from ..evaluation import EpochRecord
+from ..idx import IdxError
+from ..keys import key
+from ..recipes import RECIPES, Recipe
+from .checkpoints import (
+    Checkpoint,
+    CheckpointError,
+    checkpoints_in,
+    load_checkpoint,
+    save_checkpoint,
+)
+from .datasets import DatasetError, load_digits, load_idx_dataset, load_mnist
+from .files import check_replaceable
+from .models import save_params
+from .newest import remember
+from .terminal import CommandError, percent, say
+from .watching import Training, evaluate_members, train_watched
+
+_HELD_BACK = 1 / 12  # of the training images, if nothing else is said: 5,000 of MNIST
+# What a checkpoint must agree on with the training that goes on from it, though no option sets it.
+_VERSION, _DIGEST = "mnist_fn", "training data"
+
+
+def load_data(data: str | None, console: Console) -> Dataset:
+    """Return the data set of that name or directory; without one MNIST, or else the digits."""
+    match data:
+        case "mnist":
+            dataset = load_mnist()
+        case "digits":
+            dataset = load_digits()
+        case None if os.environ.get("MNIST_FN_DATA"):
+            dataset = load_mnist()  # where to look was said, so that it must be there
+        case None:
+            try:
+                dataset = load_mnist()
+            except (DatasetError, IdxError, OSError) as error:
+                say(console, f"{error}\nTraining on the built-in digits instead.")
+                dataset = load_digits()
+        case directory if Path(directory).is_dir():
+            dataset = load_idx_dataset(directory)._replace(name=os.path.abspath(directory))
+        case other:
+            raise CommandError(f"{other!r} is neither mnist, nor digits, nor a directory with data")
+    label = int(max(dataset.Y_train.max(), dataset.Y_test.max()))
+    if label > 9:
+        raise CommandError(
+            f"{dataset.name} has the label {label}, but these networks tell ten classes apart, "
+            "0 to 9"
+        )
+    return dataset
+
+
+def training_of(
+    settings: Recipe, seed: int, dataset: Dataset, held_back: int | None
+) -> tuple[Training, Mapping[str, str]]:
+    """Return a training, and in words what it is told."""
+    m = len(dataset.Y_train)
+    held_back = int(m * _HELD_BACK) if held_back is None else held_back
+    if not 0 <= held_back < m:
+        raise CommandError(
+            f"{held_back} images are to be held back for validation, but there are {m:,}; "
+            "name fewer with --validation"
+        )
+    X, Y = dataset.X_train, dataset.Y_train
+    digest = hashlib.sha256(X.T.tobytes() + Y.tobytes()).hexdigest()
+    X_validation, Y_validation = X[:, m:], Y[m:]
+    if held_back:
+        parts = hold_out(X, Y, held_back)
+        X_validation, Y_validation = parts.X_test, parts.Y_test
+        dataset = dataset._replace(X_train=parts.X_train, Y_train=parts.Y_train)
+    told = {"recipe": settings.name, "data": dataset.name, "seed": str(seed)}
+    told |= {"training images": str(m - held_back), "held back": str(held_back)}
+    of_recipe = settings._asdict()
+    for name in ("name", "about", "g"):
+        del of_recipe[name]
+    told |= {name.replace("_", " "): str(value) for name, value in of_recipe.items()}
+    told |= {"activation": settings.g.name, _DIGEST: digest}
+    told |= {_VERSION: importlib.metadata.version("mnist-fn")}
+    return Training(settings, key(seed), dataset, X_validation, Y_validation), told
+
+
+def newest_checkpoint(directory: Path, console: Console) -> Checkpoint:
+    """Return the newest checkpoint that is as it was written; say which are not."""
+    try:
+        paths = checkpoints_in(directory)
+    except OSError as error:
+        raise CommandError(f"{directory} cannot be read: {error.strerror}") from error
+    for path in paths:
+        try:
+            return load_checkpoint(path)
+        except CheckpointError as error:
+            say(console, f"{error}; it is left out")
+    raise CommandError(
+        f"there is no checkpoint to go on from in {directory}; "
+        f"begin a training with mnist-fn train --checkpoint {directory}"
+    )
+
+
+def resumed(checkpoint: Checkpoint, console: Console) -> Training:
+    """Return the training that a checkpoint is of, if it would be the same today."""
+    told = checkpoint.settings
+    with contextlib.suppress(KeyError, ValueError):
+        settings = RECIPES[told["recipe"]]._replace(
+            hidden=int(told["hidden"]),
+            epochs=int(told["epochs"]),
+            batch_size=None if told["batch size"] == "None" else int(told["batch size"]),
+            learning_rate=float(told["learning rate"]),
+        )
+        dataset = load_data(told["data"], console)
+        training, now = training_of(settings, int(told["seed"]), dataset, int(told["held back"]))
+        if now == told:
+            return training
+        other = [name for name in told if now.get(name) != told[name]]
+        raise CommandError(
+            f"the training cannot go on with the same bits, for what was {', '.join(other)} is "
+            "another now; begin a new one with --checkpoint and an empty directory"
+        )
+    raise CommandError("the checkpoint is of a recipe that this version of mnist_fn does not have")
+
+
+def begin_checkpoints(directory: Path, start: Checkpoint) -> None:
+    """Make the directory, and in it the first checkpoint, from before the first epoch."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if checkpoints_in(directory):
+            raise CommandError(
+                f"{directory} holds the checkpoints of a training already; go on from them with "
+                f"mnist-fn train --resume {directory}, or name another directory"
+            )
+        save_checkpoint(directory, start)
+    except OSError as error:
+        raise CommandError(
+            f"checkpoints cannot be written to {directory}: {error.strerror}; name a directory "
+            "that can be written to"
+        ) from error
+
+
+def train_and_save(
+    training: Training, start: Checkpoint, directory: Path | None, output: Path, console: Console
+) -> None:
+    """Train, save what came of it, and say how good it is."""
+    settings, dataset = training.settings, training.dataset
+
+    def keep(checkpoint: Checkpoint) -> None:
+        if not directory:
+            return
+        try:
+            save_checkpoint(directory, checkpoint)
+        except OSError as error:
+            raise CommandError(
+                f"a checkpoint cannot be written to {directory}: {error.strerror}; once it can, "
+                f"go on from the one before with mnist-fn train --resume {directory}"
+            ) from error
+
+    trained = train_watched(training, start, keep, console)
+    again = f"; go on with mnist-fn train --resume {directory}" if directory else ""
+    if not trained.members:
+        raise CommandError(trained.ended + again)
+    save_params(
+        output,
+        trained.members,
+        g=settings.g,
+        trained_on=dataset.name,
+        history=_reproducible(trained.history),
+        settings=start.settings,
+    )
+    remember(output)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if trained.ended:
+        reached = _of(settings, trained.members)
+        raise CommandError(f"{trained.ended}; what was reached{reached} is in {output}{again}")
+    result = evaluate_members(trained.members, dataset.X_test, dataset.Y_test, settings.g)
+    seconds = sum(record.seconds for record in trained.history)
+    say(
+        console,
+        f"test accuracy {percent(result.accuracy)} after {seconds:.1f} s of training, "
+        f"saved in {output}",
+    )
+
+
+def _reproducible(history: Sequence[EpochRecord]) -> Sequence[EpochRecord]:
+    """Return the history, without its times if files are to be the same bytes every time.
+
+    Source: https://reproducible-builds.org/specs/source-date-epoch/
+    """
+    if not os.environ.get("SOURCE_DATE_EPOCH"):
+        return history
+    return [record._replace(seconds=0.0) for record in history]
+
+
+def headline(training: Training, seed: int) -> str:
+    """Return what is trained, on what and how, in a line."""
+    settings, dataset = training.settings, training.dataset
+    pixels, m = dataset.X_train.shape
+    held_back = len(training.Y_validation)
+    validation = f" ({held_back:,} more held back)" if held_back else ""
+    members = f"{len(settings.views)} networks " if len(settings.views) > 1 else ""
+    return (
+        f"recipe {settings.name} on {m:,} images of {dataset.name}{validation}: "
+        f"{members}{pixels}-{settings.hidden}-10, epochs {settings.epochs}, "
+        f"batch size {settings.batch_size or m:,}, "
+        f"learning rate {settings.learning_rate:g}, seed {seed}"
+    )
+
+
+def check_can_write(path: Path) -> None:
+    """Refuse before the training, not after it."""
+    try:
+        check_replaceable(path)
+        with tempfile.TemporaryFile(dir=path.resolve().parent):
+            pass
+    except OSError as error:
+        raise CommandError(
+            f"{path} cannot be written: {error.strerror}; name a file in a directory that is "
+            "there and can be written to, with --output"
+        ) from error
+
+
+def _of(settings: Recipe, members: Sequence[Member]) -> str:
+    in_all = len(settings.views)
+    return f", {len(members)} of {in_all} networks," if in_all > 1 else ""
