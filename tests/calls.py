@@ -132,6 +132,7 @@ CALLS: dict[str, Call] = {
     "evaluate": Call(mf.evaluate, {"params": PARAMS, "batches": [BATCH, BATCH]}),
     "class_scores": Call(mf.class_scores, {"confusion": np.array([[3, 1], [0, 4]])}),
     "prepare": Call(mf.prepare, {"recipe": RECIPE, "key": mf.key(1), "X": GREY, "Y": Y}),
+    "assemble": Call(mf.assemble, {"recipe": RECIPE, "members": MEMBERS}),
     "members_of": Call(mf.members_of, {"recipe": recipes.committee, "key": mf.key(1)}),
     "page": Call(mf.page, {"params": mf.init_params(mf.key(1), hidden=2)}),
     "calibration": Call(mf.calibration, {"probabilities": ACTIVATIONS.A2, "Y": Y}),

@@ -467,6 +467,18 @@ def test_a_committee_is_trained_saved_and_evaluated(
     assert lines_of(run("evaluate", "model.npz"))[1].startswith(accuracy)
 
 
+def test_networks_that_are_joined_are_saved_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = three_members(monkeypatch)._replace(views=(deslanted, deslanted), joined=True)
+    monkeypatch.setitem(mf.recipes.RECIPES, "three", recipe)
+    headline, *_, last = lines_of(run("train", *COMMITTEE))
+    assert ": 2 networks 784-8-10, " in headline
+    ((params, view),) = mf.load_model("model.npz").members
+    assert (params.W1.shape, view) == ((16, 784), deslanted)
+    match = FINAL_LINE.fullmatch(last)
+    assert match
+    assert lines_of(run("evaluate"))[1].startswith(f"test accuracy {match[1]} %")
+
+
 @pytest.mark.parametrize("whole_members", [0, 2])
 def test_an_interrupted_committee_keeps_its_whole_members_or_else_the_first(
     whole_members: int, monkeypatch: pytest.MonkeyPatch

@@ -19,7 +19,7 @@ PACKAGE = Path(mf.__file__).parent
 # The pure rooms; each may import those above it.
 ROOMS = ["hints", "misfits", "contracts", "arrays", "ranges", "keys", "activation_functions"]
 ROOMS += ["softmax", "network", "augment", "views", "dropout", "committees", "schedules"]
-ROOMS += ["optimizers", "adaptive", "idx", "batches", "training", "evaluation", "recipes"]
+ROOMS += ["optimizers", "adaptive", "idx", "batches", "training", "evaluation", "recipes", "runs"]
 ROOMS += ["images", "page_template", "page"]
 LIBRARIES = {"numpy", "jaxtyping", "beartype"}
 PURE_STANDARD = {

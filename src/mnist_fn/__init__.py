@@ -8,7 +8,7 @@ Training: ``init_state``, ``make_step``, ``train``, ``train_epochs``, ``stop_ear
 ``sgd``, ``momentum``, ``rmsprop``, ``adam``, and around them ``decay_weights`` and
 ``average_params``. Learning rates: ``constant``, ``cosine``, ``one_cycle``, ``warm_up``. Against
 overfitting: ``distort``, ``Dropout``. Against the writer's hand: ``deslant``, ``standardize``.
-Whole recipes, from ``recipes``: ``prepare``, ``members_of``.
+Whole recipes, from ``recipes``: ``prepare``, ``members_of``, ``assemble``.
 
 Data: ``load_mnist``, ``load_digits``, ``load_idx_dataset``, ``scale``, ``epoch_batches``,
 ``ordered_batches``, ``hold_out``, ``live_pixels``. Results: ``evaluate``, ``class_scores``,
@@ -97,9 +97,10 @@ from .optimizers import momentum as momentum
 from .optimizers import sgd as sgd
 from .page import page as page
 from .recipes import Recipe as Recipe
-from .recipes import Run as Run
-from .recipes import members_of as members_of
-from .recipes import prepare as prepare
+from .runs import Run as Run
+from .runs import assemble as assemble
+from .runs import members_of as members_of
+from .runs import prepare as prepare
 from .schedules import Schedule as Schedule
 from .schedules import constant as constant
 from .schedules import cosine as cosine

@@ -17,6 +17,7 @@ from ..evaluation import EpochRecord
 from ..idx import IdxError
 from ..keys import key
 from ..recipes import RECIPES, Recipe
+from ..runs import assemble
 from .checkpoints import (
     Checkpoint,
     CheckpointError,
@@ -170,9 +171,10 @@ def train_and_save(
     again = f"; go on with mnist-fn train --resume {directory}" if directory else ""
     if not trained.members:
         raise CommandError(trained.ended + again)
+    members = assemble(settings, trained.members)
     save_params(
         output,
-        trained.members,
+        members,
         g=settings.g,
         trained_on=dataset.name,
         history=_reproducible(trained.history),
@@ -183,7 +185,7 @@ def train_and_save(
     if trained.ended:
         reached = _of(settings, trained.members)
         raise CommandError(f"{trained.ended}; what was reached{reached} is in {output}{again}")
-    result = evaluate_members(trained.members, dataset.X_test, dataset.Y_test, settings.g)
+    result = evaluate_members(members, dataset.X_test, dataset.Y_test, settings.g)
     seconds = sum(record.seconds for record in trained.history)
     say(
         console,

@@ -14,7 +14,8 @@ from ..batches import Batch, Dataset, ordered_batches
 from ..committees import Member
 from ..evaluation import EpochRecord, Evaluation, evaluate
 from ..keys import Key
-from ..recipes import Recipe, learning_rates, members_of, prepare
+from ..recipes import Recipe
+from ..runs import learning_rates, members_of, prepare
 from ..training import Step, TrainState, train_epochs
 from .checkpoints import Checkpoint, leaves_of, with_leaves
 from .terminal import percent, progress_bar, say

@@ -84,6 +84,20 @@ def test_the_members_of_a_committee_are_trained_alone() -> None:
     assert len({first[1], second[1], third[1]}) == 3
 
 
+def test_members_that_are_joined_are_one_network_with_their_view(X: np.ndarray) -> None:
+    members = [mf.Member(mf.init_params(k, hidden=3), deslanted) for k in mf.split(KEY, 3)]
+    recipe = SMALL._replace(views=(deslanted,) * 3, joined=True)
+    (one,) = mf.assemble(recipe, members)
+    assert one.view == deslanted
+    logits = [mf.forward(member.params, mf.deslant(mf.scale(X))).Z2 for member in members]
+    joined = mf.forward(one.params, mf.deslant(mf.scale(X))).Z2
+    np.testing.assert_allclose(joined, np.mean(logits, axis=0), atol=1e-5)
+    assert same(mf.assemble(recipe._replace(joined=False), members), tuple(members))
+    mixed = [*members, mf.Member(members[0].params)]
+    with pytest.raises(ValueError, match=r"^assemble: networks with 2 views cannot be joined; l"):
+        mf.assemble(recipe, mixed)
+
+
 def test_a_network_is_trained_on_its_view_of_the_images(X: np.ndarray, Y: np.ndarray) -> None:
     seen = mf.deslant(mf.scale(X))
     run = mf.prepare(SMALL._replace(views=(deslanted,)), KEY, X, Y)
@@ -118,6 +132,10 @@ def test_the_learning_rate_rises_and_falls_as_the_recipe_says(X: np.ndarray, Y: 
             "prepare: the recipe digits is for 2 networks; prepare",
         ),
         ({"distortion": mf.Distortion(smoothing=0)}, "distortion: smoothing is 0, but it must be"),
+        (
+            {"views": (as_they_are, deslanted), "joined": True},
+            "prepare: networks are to be joined, but their views are as they are, deslanted; they",
+        ),
         ({"distortion_end": 1.5}, "prepare: distortion_end is 1.5, but it must be from 0 to 1"),
         ({"hidden": 0}, "prepare: hidden is 0, but it must be 1 or more"),
         ({"warm_up": -1}, "prepare: warm_up is -1, but it must be 0 or more"),

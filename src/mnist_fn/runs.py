@@ -1,0 +1,231 @@
+"""A recipe made ready for a training set: what ``train_epochs`` takes, and what becomes of it."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .arrays import GreyImages, Labels, Pixels, freeze, frozen, side_of
+from .augment import Distortion, check_distortion, random_positions, resample
+from .batches import Batch, epoch_batches, live_pixels, ordered_batches
+from .committees import Member, join
+from .contracts import checked, unchecked
+from .dropout import Dropout
+from .keys import Key, fold_in, generator, split
+from .network import Params, init_params
+from .optimizers import Optimizer, momentum, sgd
+from .ranges import number_in
+from .recipes import Recipe
+from .schedules import Schedule, constant, cosine, warm_up
+from .training import Step, TrainState, init_state, make_step
+from .views import View, as_they_are
+
+
+class Run(NamedTuple):
+    """The arguments of ``train_epochs``: a recipe made ready for a training set."""
+
+    step: Step[Any]
+    state: TrainState[Any]
+    batches: Callable[[int], Iterable[Batch]]
+    epochs: int
+    pixels: Pixels
+    """Those that are in the batches: the others are 0 in the whole training set, and
+    ``train_epochs`` leaves them out of the state while it trains. Of what a distortion moves
+    onto them, nothing is seen."""
+
+
+@checked
+def prepare(recipe: Recipe, key: Key, X: GreyImages, Y: Labels, classes: int = 10) -> Run:
+    """Return the step, the first state and the batches that a recipe trains with.
+
+    The same recipe, key and data give the same bits.
+
+    Raises:
+        ValueError: a number of the recipe is out of its range, it is for a committee, or
+            images to be distorted or deslanted are not square.
+
+    >>> from mnist_fn import key, train_epochs
+    >>> X, Y = np.zeros((784, 20), np.uint8), np.zeros(20, np.uint8)
+    >>> from mnist_fn import recipes
+    >>> run = prepare(recipes.quick._replace(epochs=2), key(0), X, Y)
+    >>> [state.epoch for state in train_epochs(*run)]
+    [1, 2]
+
+    """
+    _check(recipe)
+    if len(recipe.views) != 1:
+        raise ValueError(
+            f"prepare: the recipe {recipe.name} is for {len(recipe.views)} networks; "
+            "prepare those of members_of(recipe, key) one by one"
+        )
+    if recipe.distortion is not None:
+        side_of("prepare", len(X))
+    pixels_of_image = len(X)
+    params_key, order_key, distortion_key, dropout_key = split(key, 4)
+    m = len(Y)
+    batch_size = max(m, 1) if recipe.batch_size is None else recipe.batch_size
+    X = _seen(X, Y, *recipe.views)
+    pixels = live_pixels(X)
+    if recipe.distortion is None:
+        X = X.T.take(pixels, axis=1).T
+
+    def batches_of(epoch: int) -> Iterable[Batch]:
+        batches = epoch_batches(order_key, epoch, X, Y, batch_size)
+        if recipe.distortion is None:
+            return batches
+        share = 1 - (1 - recipe.distortion_end) * epoch / max(recipe.epochs - 1, 1)
+        distortion = _part_of(recipe.distortion, share)
+        return _distorted(fold_in(distortion_key, epoch), batches, distortion, pixels)
+
+    init = init_params if recipe.init == "he" else _uniform_params
+    params = init(params_key, pixels=pixels_of_image, hidden=recipe.hidden, classes=classes)
+    optimizer = _optimizer(recipe, steps_per_epoch=math.ceil(m / batch_size))
+    dropout = None
+    if recipe.pixel_dropout or recipe.hidden_dropout:
+        dropout = Dropout(dropout_key, recipe.pixel_dropout, recipe.hidden_dropout)
+    step = make_step(optimizer, recipe.g, dropout=dropout)
+    return Run(step, init_state(optimizer, params), batches_of, recipe.epochs, pixels)
+
+
+@checked
+def members_of(recipe: Recipe, key: Key) -> tuple[tuple[Recipe, Key], ...]:
+    """Return the recipe and the key of each member of a committee: what ``prepare`` takes.
+
+    A recipe for one network has one member. The key of the first is ``key`` itself.
+
+    >>> from mnist_fn import key, recipes
+    >>> [alone.views for alone, _ in members_of(recipes.committee, key(0))]
+    [(as they are,), (deslanted,), (standardized,), (deslanted,)]
+    >>> members_of(recipes.elastic, key(0)) == ((recipes.elastic, key(0)),)
+    True
+
+    """
+    _check(recipe)
+    keys = (key, *(fold_in(key, i) for i in range(1, len(recipe.views))))
+    alone = (recipe._replace(views=(view,)) for view in recipe.views)
+    return tuple(zip(alone, keys, strict=True))
+
+
+@checked
+def assemble(recipe: Recipe, members: Sequence[Member]) -> tuple[Member, ...]:
+    """Return what the trained members make up: a committee, or the one network they are joined to.
+
+    Raises:
+        ValueError: they are to be joined, but their views or their sizes do not agree.
+
+    >>> from mnist_fn import init_params, key, recipes, split
+    >>> from mnist_fn.views import deslanted
+    >>> members = [Member(init_params(k), deslanted) for k in split(key(0), 2)]
+    >>> [len(member.params.W1) for member in assemble(recipes.best, members)]
+    [256]
+
+    """
+    if not recipe.joined:
+        return tuple(Member(Params(*map(frozen, params)), view) for params, view in members)
+    views = {member.view for member in members}
+    if len(views) != 1:
+        raise ValueError(
+            f"assemble: networks with {len(views)} views cannot be joined; "
+            "leave them a committee, or give them the same view"
+        )
+    return (Member(join([member.params for member in members]), *views),)
+
+
+def _check(recipe: Recipe) -> None:
+    counts = {"hidden": 1, "epochs": 0, "batch_size": 1, "warm_up": 0}
+    for name, least in counts.items():
+        number = getattr(recipe, name)
+        if number is not None and number < least:
+            raise ValueError(f"prepare: {name} is {number}, but it must be {least} or more")
+    for name in ("pixel_dropout", "hidden_dropout"):
+        number_in(f"prepare: {name}", getattr(recipe, name))
+    if not 0 <= recipe.distortion_end <= 1:
+        raise ValueError(
+            f"prepare: distortion_end is {recipe.distortion_end}, but it must be from 0 to 1"
+        )
+    if recipe.distortion is not None:
+        check_distortion(recipe.distortion)
+    if not recipe.views:
+        raise ValueError("prepare: views is empty, but a recipe is for one network or more")
+    if recipe.joined and len(set(recipe.views)) != 1:
+        raise ValueError(
+            "prepare: networks are to be joined, but their views are "
+            f"{', '.join(view.name for view in recipe.views)}; they must be the same"
+        )
+
+
+def _seen(X: np.ndarray, Y: np.ndarray, view: View) -> np.ndarray:
+    """Return the training set under a view, its grey values rounded to 256 again."""
+    if view == as_they_are or len(Y) == 0:
+        return X
+
+    def grey(part: np.ndarray) -> np.ndarray:
+        seen = view.function(part)
+        if seen.shape != part.shape or not (seen.min() >= 0 and seen.max() <= 1 + 1e-6):
+            raise ValueError(
+                f"prepare: the view {view.name!r} made images of shape {seen.shape} with values "
+                f"from {seen.min():g} to {seen.max():g} out of {part.shape}; "
+                "it must keep the shape, and values from 0 to 1"
+            )
+        rows: np.ndarray = np.rint(seen.T * 255).astype(np.uint8)
+        return rows
+
+    # Some thousands at a time: as floating-point numbers, images are four times as large.
+    return np.concatenate([grey(part) for part, _ in ordered_batches(X, Y, 5000)]).T
+
+
+def _part_of(distortion: Distortion, share: float) -> Distortion:
+    """Return the same distortion, less far. Smoothness is not how far it goes."""
+    numbers = {name: share * number for name, number in distortion._asdict().items()}
+    return Distortion(**numbers | {"smoothing": distortion.smoothing})
+
+
+def _distorted(
+    key: Key, batches: Iterable[Batch], distortion: Distortion, pixels: Pixels
+) -> Iterator[Batch]:
+    """Yield the batches, each under a distortion of its own, and these pixels of them only."""
+    # Their contracts are left to the step, which checks what comes out.
+    positions_of, resample_ = unchecked(random_positions), unchecked(resample)
+    for i, (X, Y) in enumerate(batches):
+        positions = positions_of(fold_in(key, i), math.isqrt(len(X)), distortion)
+        yield Batch(resample_(X, positions[:, pixels]), Y)
+
+
+def learning_rates(recipe: Recipe, steps_per_epoch: int) -> Schedule:
+    """Return the recipe's schedule: from the number of a step to its learning rate.
+
+    >>> from mnist_fn import recipes
+    >>> rates = learning_rates(recipes.quick, steps_per_epoch=10)
+    >>> rates(0), rates(40), rates(80)
+    (0.1, 0.05, 0.0)
+    """
+    rise = min(recipe.warm_up, max(recipe.epochs - 1, 0))
+    schedule: Schedule = constant(recipe.learning_rate)
+    if recipe.schedule == "cosine":
+        steps = (recipe.epochs - rise) * steps_per_epoch
+        schedule = cosine(recipe.learning_rate, max(steps, 1))
+    return warm_up(schedule, rise * steps_per_epoch)
+
+
+def _optimizer(recipe: Recipe, steps_per_epoch: int) -> Optimizer[Any]:
+    schedule = learning_rates(recipe, steps_per_epoch)
+    if recipe.momentum:
+        return momentum(schedule, recipe.momentum, recipe.nesterov)
+    return sgd(schedule)
+
+
+def _uniform_params(key: Key, *, pixels: int, hidden: int, classes: int) -> Params:
+    random = generator(key)
+
+    def uniform(rows: int, columns: int) -> np.ndarray:
+        return random.random((rows, columns), dtype=np.float32) - np.float32(0.5)
+
+    return freeze(
+        Params(
+            W1=uniform(hidden, pixels),
+            b1=uniform(hidden, 1),
+            W2=uniform(classes, hidden),
+            b2=uniform(classes, 1),
+        )
+    )
