@@ -1,6 +1,9 @@
 """The command line, as its users meet it."""
 
+import contextlib
+import importlib.metadata
 import os
+import pty
 import re
 import signal
 import socket
@@ -636,3 +639,68 @@ def test_a_learning_rate_that_is_no_number_is_a_usage_error() -> None:
     result = run("train", *SMALL, "--learning-rate", "inf")
     assert result.exit_code == 2
     assert "inf is not a finite number" in result.stderr
+
+
+def test_without_arguments_it_tells_a_newcomer_what_to_type() -> None:
+    result = run()
+    assert result.exit_code in (0, 2)  # as the installed click has it
+    text = " ".join(Text.from_ansi(result.stdout + result.stderr).plain.split())
+    assert "Begin with: mnist-fn train learn MNIST" in text
+    for command in ("train", "evaluate", "predict", "report", "page", "doctor"):
+        assert f" {command} " in text
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert lines_of(run("--version")) == [f"mnist-fn {importlib.metadata.version('mnist-fn')}"]
+
+
+def test_a_page_and_a_report_are_of_the_newest_model() -> None:
+    lines_of(run("train", *SMALL, "--output", "m.npz"))
+    Path("m.npz").rename("n.npz")
+    lines_of(run("train", *SMALL, "--output", "m.npz"))
+    newest = Path("m.npz").resolve()
+    assert lines_of(run("page")) == [f"the page for {newest} is in page.html; open it in a browser"]
+    loaded = mf.load_model("m.npz")
+    assert Path("page.html").read_text(encoding="utf-8") == mf.page(loaded.members, loaded.g)
+    assert lines_of(run("report")) == [f"the report on {newest} is in report.html"]
+    report = Path("report.html").read_text(encoding="utf-8")
+    accuracy = lines_of(run("evaluate"))[1].split(",")[0].removeprefix("test accuracy ")
+    assert accuracy.replace(" ", "") in re.sub(r"\s|&nbsp;", "", report)
+    assert lines_of(run("report", "n.npz", "--format", "png"))[0].endswith("report.png")
+    assert Path("report.png").read_bytes().startswith(b"\x89PNG")
+    newest.unlink()
+    assert error_of(run("page")) == (
+        f"mnist-fn: there is no model file to use ({newest}, the newest, is not there any more); "
+        "make one with mnist-fn train, which takes some seconds, or name one\n"
+    )
+
+
+@pytest.mark.parametrize("no_color", [{}, {"NO_COLOR": "1"}])
+def test_colours_are_left_out_where_they_are_not_wanted(no_color: dict[str, str]) -> None:
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"TERM": "xterm-256color"} | no_color
+    training = subprocess.Popen(
+        [sys.executable, "-m", "mnist_fn", "train", *SMALL],
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # which is how Linux says that the other end is closed
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    assert training.wait() == 0
+    assert b"test accuracy" in shown
+    assert (re.search(rb"\x1b\[[0-9;]*3[0-9]", shown) is None) == bool(no_color)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_learn_the_commands(shell: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mnist_fn", "--show-completion", shell],
+        capture_output=True,
+        text=True,
+    )
+    assert "mnist" in done.stdout.lower()
