@@ -1,6 +1,8 @@
 """Checkpoints: a training that was broken off goes on with the same bits, or says why not."""
 
 import errno
+import hashlib
+import io
 import os
 import re
 import subprocess
@@ -56,7 +58,7 @@ def succeed(*arguments: str) -> list[str]:
 
 
 def names(directory: str) -> list[str]:
-    return sorted(os.listdir(directory))
+    return sorted(name for name in os.listdir(directory) if name != "lock")
 
 
 def broken_off(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
@@ -293,7 +295,7 @@ def test_what_would_not_end_with_the_same_bits_is_not_resumed(
             monkeypatch.setitem(mf.recipes.RECIPES, "small", other_recipe)
             expected = expected.format("momentum")
         case "library":
-            monkeypatch.setattr("importlib.metadata.version", lambda name: "99")
+            monkeypatch.setattr(sessions, "version", lambda: "99")
             expected = expected.format("mnist_fn")
         case _:
             monkeypatch.delitem(mf.recipes.RECIPES, "small")
@@ -313,7 +315,7 @@ def test_a_full_disk_ends_the_training_and_leaves_the_last_checkpoint(
     def until_full(directory: Path, checkpoint: Checkpoint) -> None:
         nonlocal saved
         saved += 1
-        if saved == 4:
+        if saved == 6:
             raise OSError(errno.ENOSPC, "No space left on device")
         checkpoints.save_checkpoint(directory, checkpoint)
 
@@ -322,7 +324,8 @@ def test_a_full_disk_ends_the_training_and_leaves_the_last_checkpoint(
         result = run(*TRAIN, "--checkpoint", "c")
     assert result.stderr == (
         "mnist-fn: a checkpoint cannot be written to c: No space left on device; once it can, "
-        "go on from the one before with mnist-fn train --resume c\n"
+        "go on from the one before with mnist-fn train --resume c; what was reached, "
+        "1 of 2 networks, is in model.npz\n"
     )
     succeed("train", "--resume", "c", "--output", "resumed.npz")
     assert Path("resumed.npz").read_bytes() == Path("whole.npz").read_bytes()
@@ -379,3 +382,53 @@ def test_the_seconds_are_kept_unless_files_are_to_be_reproducible(
 
 def test_quiet_prints_nothing() -> None:
     assert succeed(*TRAIN, "--quiet") == []
+
+
+def test_two_trainings_do_not_share_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken_off(monkeypatch, after=1)
+    with sessions.own_directory(Path("c"), begun=True):
+        for how in (["train", "--resume", "c"], [*TRAIN, "--checkpoint", "c"]):
+            result = run(*how)
+            assert (result.exit_code, result.stderr) == (
+                1,
+                "mnist-fn: c is in use by another training; wait for its end, or name another "
+                "directory\n",
+            )
+    succeed("train", "--resume", "c")
+
+
+def test_damaged_checkpoints_of_later_epochs_do_not_push_out_good_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken_off(monkeypatch, after=2)
+    for epoch in (5, 6, 7):
+        Path(f"c/epoch-0000{epoch}.checkpoint").write_bytes(b"damaged")
+    broken = Checkpoint(checkpoints.load_checkpoint(Path("c/epoch-00002.checkpoint")).settings)
+    records = [mf.EpochRecord(0, i, 0.1, 1, 1, 1, 1, 1) for i in (1, 2, 3)]
+    checkpoints.save_checkpoint(Path("c"), broken._replace(history=records))
+    assert [name[10] for name in names("c")] == ["2", "3", "5", "6", "7"]
+
+
+def test_a_checkpoint_of_another_layout_is_left_out(checkpoint: Path) -> None:
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, other=np.zeros(1))
+    for payload in (content.getvalue(), b"no archive"):
+        checkpoint.write_bytes(hashlib.sha256(payload).digest() + payload)
+        with pytest.raises(CheckpointError, match=r"is of another version of mnist_fn$"):
+            checkpoints.load_checkpoint(checkpoint)
+
+
+def test_sigterm_ends_a_training_as_ctrl_c_does() -> None:
+    code = "from mnist_fn.__main__ import main; main()"
+    arguments = ["train", "--data", "digits", "--epochs", "10000", "--output", "m.npz"]
+    training = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert training.stdout
+    assert any(line.startswith(b"epoch ") for line in training.stdout)
+    training.terminate()
+    _, errors = training.communicate()
+    assert re.fullmatch(
+        rb"mnist-fn: interrupted after epoch \d+/10000; what was reached is in m.npz\n", errors
+    )
+    assert mf.load_model("m.npz").history

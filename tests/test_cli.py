@@ -294,7 +294,8 @@ def test_usage_errors_name_the_option_and_exit_with_2(arguments: list[str], name
         ),
         (
             ["train", "--resume", "nowhere"],
-            "nowhere cannot be read: No such file or directory",
+            "nowhere is not a directory with checkpoints; begin a training with mnist-fn train "
+            "--checkpoint nowhere",
         ),
         (
             ["train", "--resume", "own"],
@@ -704,3 +705,53 @@ def test_shells_learn_the_commands(shell: str) -> None:
         text=True,
     )
     assert "mnist" in done.stdout.lower()
+
+
+def test_a_report_is_of_the_kind_that_its_name_says() -> None:
+    lines_of(run("train", *SMALL))
+    lines_of(run("report", "--output", "r.png"))
+    assert Path("r.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_name_that_the_console_cannot_show_costs_nothing() -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii:strict"}
+    done = subprocess.run(
+        [sys.executable, "-m", "mnist_fn", "train", *SMALL, "--output", "\u4e03.npz"],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("saved in \\u4e03.npz\n")
+
+
+def test_without_a_home_a_model_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(name: str) -> str:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr("platformdirs.user_state_dir", homeless)
+    lines_of(run("train", *SMALL))
+    assert error_of(run("page")).startswith("mnist-fn: there is no model file to use; make one")
+    lines_of(run("page", "model.npz"))
+
+
+def test_an_interrupted_committee_has_the_history_of_its_whole_members(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    three_members(monkeypatch)
+    epochs = 0
+
+    def interrupted_soon(*run: Any) -> Iterator[Any]:
+        nonlocal epochs
+        for state in mf.train_epochs(*run):
+            yield state
+            epochs += 1
+            if epochs == 3:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(watching, "train_epochs", interrupted_soon)
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)
+    error_of(run("train", *COMMITTEE))
+    model = mf.load_model("model.npz")
+    assert len(model.members) == 1
+    assert [(record.member, record.epoch) for record in model.history] == [(0, 1), (0, 2)]

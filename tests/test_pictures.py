@@ -190,10 +190,14 @@ def test_a_folder_gives_its_pictures_in_order(tmp_path: Path) -> None:
 def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("none")
     assert list(find_pictures([str(tmp_path)])) == [str(tmp_path)]
-    assert error_of(tmp_path) == "it is a folder without pictures"
+    assert error_of(tmp_path) == "it is a folder without pictures, or one that cannot be read"
     (tmp_path / "x.png").mkdir()
-    assert list(find_pictures([str(tmp_path)])) == [str(tmp_path / "x.png")]
-    assert error_of(tmp_path / "x.png") == "it is a folder without pictures"
+    (tmp_path / "text.pdf").write_bytes(b"%PDF")  # which Pillow writes, but does not read
+    assert list(find_pictures([str(tmp_path)])) == [str(tmp_path)]
+    assert (
+        error_of(tmp_path / "x.png")
+        == "it is a folder without pictures, or one that cannot be read"
+    )
 
 
 def test_a_pattern_gives_what_matches_in_order(
@@ -240,7 +244,7 @@ def test_a_name_that_no_file_can_have_says_so(name: str) -> None:
     assert error_of(name).startswith("it cannot be read: ")
 
 
-@pytest.mark.parametrize("text", [b"", b"a text file\n", b"\x89PNG\r\n", b"GIF89a"])
+@pytest.mark.parametrize("text", [b"a text file\n", b"\x89PNG\r\n", b"GIF89a"])
 def test_what_is_no_picture_says_so(text: bytes, tmp_path: Path) -> None:
     path = tmp_path / "text.png"
     path.write_bytes(text)
@@ -254,7 +258,7 @@ def test_a_truncated_picture_is_damaged(kind: str, tmp_path: Path) -> None:
     for length in range(0, len(whole) * 2 // 3, max(1, len(whole) // 25)):
         path.write_bytes(whole[:length])
         messages.append(error_of(path))
-    assert messages[0] == "it is not a picture of a kind that Pillow can read"
+    assert messages[0] == "it is empty"
     assert messages[-1].startswith("it is damaged: ")
 
 
@@ -343,3 +347,24 @@ def test_png_chunks_with_right_sums_are_a_picture_or_an_error(
     chunks = ((b"IHDR", header), (b"PLTE", body[:30]), (b"tRNS", body[:7]), (b"eXIf", body))
     data = (b"IDAT", zlib.compress(body * 50))
     assert_a_picture_or_an_error(tmp_path / "a.png", png(*chunks, data, (b"IEND", b"")))
+
+
+def test_a_reader_that_fails_in_its_own_way_is_an_error_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(image: Image.Image) -> Image.Image:
+        raise RuntimeError("Failed to decode image")
+
+    monkeypatch.setattr("PIL.ImageOps.exif_transpose", failing)
+    (tmp_path / "x").write_bytes(content("PNG"))
+    assert error_of(tmp_path / "x") == "it is damaged: Failed to decode image"
+
+
+def test_no_picture_starts_another_program(tmp_path: Path) -> None:
+    (tmp_path / "x.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n")
+    assert error_of(tmp_path / "x.eps") == "it is not a picture of a kind that Pillow can read"
+
+
+def test_without_standard_input_there_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    assert error_of("-") == "there is no standard input"

@@ -322,8 +322,7 @@ def test_standard_input_is_a_picture(model: str) -> None:
     file = io.BytesIO()
     Image.fromarray(stroke()).save(file, "PNG")
     assert stdout_of(run(model, "-", stdin=file.getvalue())) == f"-: {LINE}\n"
-    says = "mnist-fn: -: it is not a picture of a kind that Pillow can read\n"
-    assert error_of(run(model, "-", stdin=b"")) == says
+    assert error_of(run(model, "-", stdin=b"")) == "mnist-fn: -: it is empty\n"
 
 
 def test_without_a_model_file_it_is_the_newest_that_train_wrote(model: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """``python -m mnist_fn`` and ``mnist-fn``: the command line, if what it needs is there."""
 
+import signal
 import sys
 
 
@@ -10,6 +11,8 @@ def main() -> None:
 
         restart_with_better_kernel(sys.argv[1:])
         from .effects.cli import app
+
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("mnist_fn"):
             raise

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import re
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -93,11 +94,14 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, **arrays)
     payload = content.getbuffer()
-    with replacing(directory / f"epoch-{len(history):05}.checkpoint") as file:
+    written = directory / f"epoch-{len(history):05}.checkpoint"
+    with replacing(written) as file:
         file.write(hashlib.sha256(payload).digest())
         file.write(payload)
-    for path in checkpoints_in(directory)[_KEPT:]:
-        path.unlink()
+    paths = checkpoints_in(directory)
+    # What is there from later epochs was damaged, or else the training would have gone on there.
+    for path in paths[paths.index(written) + _KEPT :]:
+        path.unlink(missing_ok=True)
 
 
 def checkpoints_in(directory: Path) -> list[Path]:
@@ -121,16 +125,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
     payload = content[_DIGEST_BYTES:]
     if hashlib.sha256(payload).digest() != content[:_DIGEST_BYTES]:
         raise CheckpointError(f"{path} is damaged: it is not as it was written")
-    with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
-        arrays = dict(archive)
-    history = (EpochRecord(int(m), int(e), *rest) for m, e, *rest in arrays["history"].tolist())
-    finished = _numbered(arrays, "finished")
-    return Checkpoint(
-        json.loads(str(arrays["settings"])),
-        tuple(history),
-        tuple(freeze(Params(*finished[i : i + 4])) for i in range(0, len(finished), 4)),
-        _numbered(arrays, "leaf"),
-    )
+    try:
+        with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
+            arrays = dict(archive)
+        history = (EpochRecord(int(m), int(e), *rest) for m, e, *rest in arrays["history"].tolist())
+        finished = _numbered(arrays, "finished")
+        return Checkpoint(
+            json.loads(str(arrays["settings"])),
+            tuple(history),
+            tuple(freeze(Params(*finished[i : i + 4])) for i in range(0, len(finished), 4)),
+            _numbered(arrays, "leaf"),
+        )
+    except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} is of another version of mnist_fn") from error
 
 
 def _numbered(arrays: Mapping[str, np.ndarray], name: str) -> tuple[np.ndarray, ...]:

@@ -1,6 +1,5 @@
 """The command line: ``mnist-fn`` and its commands."""
 
-import importlib.metadata
 from typing import Annotated
 
 import typer
@@ -8,6 +7,7 @@ import typer
 from . import blas
 from .model_commands import PREDICT_EXAMPLES, evaluate, page, predict, report
 from .terminal import clear_errors, new_console, say
+from .terminal import version as package_version
 from .train_command import EPILOG, train
 
 _EXAMPLES = """
@@ -32,7 +32,7 @@ app: typer.Typer = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"mnist-fn {importlib.metadata.version('mnist-fn')}")
+        typer.echo(f"mnist-fn {package_version()}")
         raise typer.Exit
 
 

@@ -1,6 +1,7 @@
 """The commands that use a model file: ``evaluate``, ``predict``, ``report`` and ``page``."""
 
-import itertools
+import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from ..page import page as page_of
 from .files import replacing
 from .models import Model, load_model
 from .newest import newest_model
-from .predicting import answers, check_pixels, json_of, line_of, shown
+from .predicting import Answer, answers, check_pixels, json_of, line_of, shown
 from .sessions import check_can_write, load_data
 from .terminal import CommandError, DataOption, clear_errors, new_console, percent, say
 from .watching import evaluate_members
@@ -28,8 +29,8 @@ _ModelArgument = Annotated[
 ]
 
 
-def _report_format(name: str) -> str:
-    if name not in ("html", "png"):
+def _report_format(name: str | None) -> str | None:
+    if name not in (None, "html", "png"):
         raise typer.BadParameter(f"{name!r} is not html or png.")
     return name
 
@@ -71,17 +72,19 @@ def predict(
     ] = False,
 ) -> None:
     """Tell which digits pictures show: the digit, its probability, and the next two."""
+    if as_json and show:
+        raise typer.BadParameter("--show and --json exclude each other.")
     console = new_console()
     with clear_errors():
         model, names = _split_model(files)
         loaded = load_model(model)
         check_pixels(loaded, str(model))
         failed = False
-        stream = answers(loaded, names)
+        found: Iterable[Answer] = answers(loaded, names)
         if as_json:
-            stream, in_all = itertools.tee(stream)
-            typer.echo(json_of(list(in_all)))
-        for answer in stream:
+            found = list(found)
+            typer.echo(json_of(found))
+        for answer in found:
             failed |= bool(answer.error)
             if answer.error:
                 typer.echo(f"mnist-fn: {line_of(answer)}", err=True)
@@ -95,7 +98,7 @@ def predict(
 
 def _split_model(files: list[str]) -> tuple[Path, list[str]]:
     """Return the model file, and the rest."""
-    if not files[0].endswith(".npz"):
+    if not files[0].endswith(".npz") and not zipfile.is_zipfile(files[0]):
         return newest_model(), files
     if not files[1:]:
         raise CommandError(f"name one picture or more after {files[0]}, or - for standard input")
@@ -106,8 +109,15 @@ def report(
     model: _ModelArgument = None,
     data: DataOption = None,
     output_format: Annotated[
-        str, typer.Option("--format", metavar="html|png", callback=_report_format, help="Its kind.")
-    ] = "html",
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="html|png",
+            callback=_report_format,
+            help="Its kind.",
+            show_default="by the name of the file, else html",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(help="The file to write.", show_default="report.html or report.png"),
@@ -119,6 +129,8 @@ def report(
     """
     console = new_console()
     with clear_errors():
+        if output_format is None:
+            output_format = "png" if output and output.suffix.lower() == ".png" else "html"
         output = output or Path(f"report.{output_format}")
         check_can_write(output)
         try:

@@ -16,7 +16,7 @@ def _note() -> Path:
 
 def remember(model: Path) -> None:
     """Note where a model file is. Without a place for notes nothing is lost: it can be named."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError):  # of a user without a home
         _note().parent.mkdir(parents=True, exist_ok=True)
         with replacing(_note()) as file:
             file.write(os.fsencode(model.resolve()))
@@ -26,7 +26,7 @@ def newest_model() -> Path:
     """Return the model file that was written last."""
     try:
         model = Path(os.fsdecode(_note().read_bytes()))
-    except OSError:
+    except (OSError, RuntimeError):
         model = None
     if model is None or not model.is_file():
         moved = f" ({model}, the newest, is not there any more)" if model else ""

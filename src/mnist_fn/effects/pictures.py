@@ -3,7 +3,6 @@
 import glob
 import io
 import os
-import struct
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -27,13 +26,21 @@ def find_pictures(names: Sequence[str]) -> Iterator[str]:
     """
     for name in names:
         if name != STANDARD_INPUT and os.path.isdir(name):
-            known = Image.registered_extensions()
-            within = (path for path in Path(name).iterdir() if path.suffix.lower() in known)
-            yield from sorted(map(str, within)) or [name]
+            yield from _pictures_in(name) or [name]
         elif glob.has_magic(name) and not os.path.lexists(name):
-            yield from sorted(glob.glob(name, recursive=True)) or [name]
+            yield from sorted(filter(os.path.isfile, glob.glob(name, recursive=True))) or [name]
         else:
             yield name
+
+
+def _pictures_in(folder: str) -> list[str]:
+    kinds = Image.registered_extensions().items()
+    readable = {extension for extension, kind in kinds if kind in Image.OPEN}
+    try:
+        files = [path for path in Path(folder).iterdir() if path.is_file()]
+    except OSError:
+        return []
+    return sorted(str(path) for path in files if path.suffix.lower() in readable)
 
 
 def read_picture(name: str) -> np.ndarray:
@@ -43,19 +50,23 @@ def read_picture(name: str) -> np.ndarray:
         PictureError: it cannot be read, is no picture, is damaged, or is far too large.
 
     """
+    if name == STANDARD_INPUT and sys.stdin is None:
+        raise PictureError("there is no standard input")
     try:
         source = sys.stdin.buffer.read() if name == STANDARD_INPUT else Path(name).read_bytes()
     except IsADirectoryError as error:
-        raise PictureError("it is a folder without pictures") from error
+        raise PictureError("it is a folder without pictures, or one that cannot be read") from error
     except OSError as error:
         raise PictureError(f"it cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # of a name with a null in it
         raise PictureError(f"it cannot be read: {error}") from error
+    if not source:
+        raise PictureError("it is empty")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", category=UserWarning)  # of odd metadata
-            with Image.open(io.BytesIO(source)) as image:
+            with Image.open(io.BytesIO(source), formats=_kinds()) as image:
                 return _array(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
         raise PictureError("it is not a picture of a kind that Pillow can read") from error
@@ -65,8 +76,14 @@ def read_picture(name: str) -> np.ndarray:
         ) from error
     except MemoryError as error:
         raise PictureError("there is not enough memory for it; scale it down") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
+    except Exception as error:  # each kind's reader has errors of its own: AVIF's, for one
         raise PictureError(f"it is damaged: {error}") from error
+
+
+def _kinds() -> list[str]:
+    """Return the kinds of pictures that are read without starting another program."""
+    Image.init()
+    return [kind for kind in Image.OPEN if kind not in ("EPS", "WMF")]
 
 
 def _array(image: Image.Image) -> np.ndarray:

@@ -10,7 +10,7 @@ from ..committees import committee_probabilities
 from ..images import frame
 from .models import Model
 from .pictures import PictureError, find_pictures, read_picture
-from .terminal import CommandError, percent
+from .terminal import CommandError, percent, printable
 
 _SHADES = " .:-=+*#%@"
 
@@ -50,11 +50,11 @@ def answers(model: Model, names: Sequence[str]) -> Iterator[Answer]:
 def line_of(answer: Answer) -> str:
     """Return the answer for people: the digit, how probable it is, and the next two."""
     if answer.probabilities is None:
-        return f"{answer.file}: {answer.error}"
+        return f"{printable(answer.file)}: {printable(answer.error)}"
     first, *others = np.argsort(-answer.probabilities, kind="stable")[:3]
     share = answer.probabilities
     rest = ", ".join(f"{digit} {percent(float(share[digit]))}" for digit in others)
-    return f"{answer.file}: {first}  {percent(float(share[first]))}  (then {rest})"
+    return f"{printable(answer.file)}: {first}  {percent(float(share[first]))}  (then {rest})"
 
 
 def json_of(all_answers: Sequence[Answer]) -> str:

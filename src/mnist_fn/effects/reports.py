@@ -12,6 +12,7 @@ from ..committees import Member
 from ..evaluation import EpochRecord
 from .drawing import DARK, LIGHT, Theme, png, svg, words
 from .findings import Panel, Table, report_on
+from .terminal import printable
 
 _LETTERS = 74  # in a line of the PNG picture
 
@@ -145,16 +146,11 @@ def _data(picture: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return html.escape(_printable(text))
-
-
-def _printable(text: str) -> str:
-    """Return text without what no page can hold: a file's name may be any bytes."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    return html.escape(printable(text))
 
 
 def _wrapped(text: str, letters: int = _LETTERS) -> list[str]:
-    return textwrap.wrap(_printable(text), letters)
+    return textwrap.wrap(printable(text), letters)
 
 
 def _table_lines(table: Table) -> list[str]:
@@ -164,7 +160,7 @@ def _table_lines(table: Table) -> list[str]:
     width = 2 + min(30, max(len(about) for about, _ in table.rows))
     lines = (
         textwrap.wrap(
-            _printable(f"{about:<{width}}{value}"), _LETTERS, subsequent_indent=" " * width
+            printable(f"{about:<{width}}{value}"), _LETTERS, subsequent_indent=" " * width
         )
         for about, value in table.rows
     )

@@ -2,13 +2,13 @@
 
 import contextlib
 import hashlib
-import importlib.metadata
 import os
-import signal
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from ..batches import Dataset, hold_out
@@ -29,12 +29,10 @@ from .datasets import DatasetError, load_digits, load_idx_dataset, load_mnist
 from .files import check_replaceable
 from .models import save_params
 from .newest import remember
-from .terminal import CommandError, percent, say
+from .terminal import CommandError, heed_interruptions, percent, say, version
 from .watching import Training, evaluate_members, train_watched
 
 _HELD_BACK = 1 / 12  # of the training images, if nothing else is said: 5,000 of MNIST
-# What a checkpoint must agree on with the training that goes on from it, though no option sets it.
-_VERSION, _DIGEST = "mnist_fn", "training data"
 
 
 def load_data(data: str | None, console: Console) -> Dataset:
@@ -89,9 +87,40 @@ def training_of(
     for name in ("name", "about", "g"):
         del of_recipe[name]
     told |= {name.replace("_", " "): str(value) for name, value in of_recipe.items()}
-    told |= {"activation": settings.g.name, _DIGEST: digest}
-    told |= {_VERSION: importlib.metadata.version("mnist-fn")}
+    told |= {"activation": settings.g.name, "training data": digest}
+    told |= {"mnist_fn": version(), "numpy": np.__version__}
     return Training(settings, key(seed), dataset, X_validation, Y_validation), told
+
+
+@contextlib.contextmanager
+def own_directory(directory: Path | None, begun: bool) -> Iterator[None]:
+    """Keep other trainings out of a directory of checkpoints; if this one is killed, no longer."""
+    if directory is None:
+        yield
+        return
+    if begun and not directory.is_dir():
+        raise CommandError(
+            f"{directory} is not a directory with checkpoints; "
+            f"begin a training with mnist-fn train --checkpoint {directory}"
+        )
+    lock = FileLock(directory / "lock")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise CommandError(
+            f"{directory} is in use by another training; wait for its end, or name another "
+            "directory"
+        ) from error
+    except OSError as error:
+        raise CommandError(
+            f"checkpoints cannot be written to {directory}: {error.strerror}; name a directory "
+            "that can be written to"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def newest_checkpoint(directory: Path, console: Console) -> Checkpoint:
@@ -114,34 +143,37 @@ def newest_checkpoint(directory: Path, console: Console) -> Checkpoint:
 def resumed(checkpoint: Checkpoint, console: Console) -> Training:
     """Return the training that a checkpoint is of, if it would be the same today."""
     told = checkpoint.settings
-    with contextlib.suppress(KeyError, ValueError):
+    try:
         settings = RECIPES[told["recipe"]]._replace(
             hidden=int(told["hidden"]),
             epochs=int(told["epochs"]),
             batch_size=None if told["batch size"] == "None" else int(told["batch size"]),
             learning_rate=float(told["learning rate"]),
         )
-        dataset = load_data(told["data"], console)
-        training, now = training_of(settings, int(told["seed"]), dataset, int(told["held back"]))
-        if now == told:
-            return training
+        seed, held_back = int(told["seed"]), int(told["held back"])
+    except (KeyError, ValueError) as error:
+        raise CommandError(
+            "the checkpoint is of a recipe that this version of mnist_fn does not have"
+        ) from error
+    dataset = load_data(told["data"], console)
+    training, now = training_of(settings, seed, dataset, held_back)
+    if now != told:
         other = [name for name in told if now.get(name) != told[name]]
         raise CommandError(
             f"the training cannot go on with the same bits, for what was {', '.join(other)} is "
             "another now; begin a new one with --checkpoint and an empty directory"
         )
-    raise CommandError("the checkpoint is of a recipe that this version of mnist_fn does not have")
+    return training
 
 
 def begin_checkpoints(directory: Path, start: Checkpoint) -> None:
-    """Make the directory, and in it the first checkpoint, from before the first epoch."""
+    """Write the first checkpoint, from before the first epoch."""
+    if checkpoints_in(directory):
+        raise CommandError(
+            f"{directory} holds the checkpoints of a training already; go on from them with "
+            f"mnist-fn train --resume {directory}, or name another directory"
+        )
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        if checkpoints_in(directory):
-            raise CommandError(
-                f"{directory} holds the checkpoints of a training already; go on from them with "
-                f"mnist-fn train --resume {directory}, or name another directory"
-            )
         save_checkpoint(directory, start)
     except OSError as error:
         raise CommandError(
@@ -162,13 +194,14 @@ def train_and_save(
         try:
             save_checkpoint(directory, checkpoint)
         except OSError as error:
-            raise CommandError(
+            raise CheckpointError(
                 f"a checkpoint cannot be written to {directory}: {error.strerror}; once it can, "
                 f"go on from the one before with mnist-fn train --resume {directory}"
             ) from error
 
     trained = train_watched(training, start, keep, console)
-    again = f"; go on with mnist-fn train --resume {directory}" if directory else ""
+    again = f"; go on with mnist-fn train --resume {directory}"
+    again = again if directory and trained.resumable else ""
     if not trained.members:
         raise CommandError(trained.ended + again)
     members = assemble(settings, trained.members)
@@ -181,7 +214,7 @@ def train_and_save(
         settings=start.settings,
     )
     remember(output)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    heed_interruptions()
     if trained.ended:
         reached = _of(settings, trained.members)
         raise CommandError(f"{trained.ended}; what was reached{reached} is in {output}{again}")

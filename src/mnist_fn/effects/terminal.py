@@ -1,7 +1,11 @@
 """What the command line shows: lines, a progress bar, errors."""
 
 import contextlib
+import importlib.metadata
+import io
 import math
+import signal
+import sys
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -27,7 +31,10 @@ class CommandError(Exception):
 
 
 def new_console(quiet: bool = False) -> Console:
-    """Print text as it is: a file may be called ``[red].npz``."""
+    """Print text as it is: a file may be called ``[red].npz``, or by no letters at all."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=quiet)
 
 
@@ -50,6 +57,31 @@ def progress_bar(console: Console) -> Progress:
         transient=True,
         disable=not console.is_terminal,
     )
+
+
+def heed_interruptions() -> None:
+    """Let Ctrl-C, and SIGTERM like it, raise a ``KeyboardInterrupt``."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
+def ignore_interruptions() -> None:
+    """Let nothing but SIGKILL come between what was reached and its file."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def printable(text: str) -> str:
+    """Return text on one line, without what steers a terminal or no page can hold."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def version() -> str:
+    """Return the version of the package, if it was installed as one."""
+    try:
+        return importlib.metadata.version("mnist-fn")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def percent(share: float) -> str:

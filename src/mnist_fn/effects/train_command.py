@@ -14,6 +14,7 @@ from .sessions import (
     headline,
     load_data,
     newest_checkpoint,
+    own_directory,
     resumed,
     train_and_save,
     training_of,
@@ -104,11 +105,12 @@ def train(
     Without --data it learns MNIST, or the built-in digits where MNIST cannot be had.
     Ctrl-C ends the training and keeps what was reached.
     """
+    if resume:
+        _refuse_settings(context)
     console = new_console(quiet)
-    with clear_errors():
+    with clear_errors(), own_directory(resume or checkpoint, begun=resume is not None):
         check_can_write(output)
         if resume:
-            _refuse_settings(context)
             start = newest_checkpoint(resume, console)
             training = resumed(start, console)
         else:
@@ -132,7 +134,9 @@ def train(
 
 def _refuse_settings(context: typer.Context) -> None:
     """Raise a usage error if something is set that a checkpoint has settled."""
-    for name in set(context.params) - {"resume", "output", "quiet"}:
+    for name in context.params:
+        if name in ("resume", "output", "quiet"):
+            continue
         source = context.get_parameter_source(name)
         if source is not None and source.name != "DEFAULT":
             option = "--" + name.replace("_", "-")

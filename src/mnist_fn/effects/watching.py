@@ -1,7 +1,6 @@
 """Training that one can watch, interrupt and resume: a consumer of the stream of epochs."""
 
 import math
-import signal
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,8 +16,8 @@ from ..keys import Key
 from ..recipes import Recipe
 from ..runs import learning_rates, members_of, prepare
 from ..training import Step, TrainState, train_epochs
-from .checkpoints import Checkpoint, leaves_of, with_leaves
-from .terminal import percent, progress_bar, say
+from .checkpoints import Checkpoint, CheckpointError, leaves_of, with_leaves
+from .terminal import ignore_interruptions, percent, progress_bar, say
 
 _MOST_LINES = 20  # of progress: a run of 500 epochs is not 500 lines
 _SAMPLE = 5_000  # training images that the loss and accuracy of an epoch are taken on
@@ -35,11 +34,13 @@ class Training(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What a training reached, and why it ended before its time."""
+    """What a training reached, why it ended before its time, and if going on would help."""
 
     members: Sequence[Member]
     history: Sequence[EpochRecord]
+    """Of these members."""
     ended: str = ""
+    resumable: bool = False
 
 
 def train_watched(
@@ -51,8 +52,9 @@ def train_watched(
     """Consume the stream of epochs of each member, and show how it goes.
 
     It goes on from ``start``, and hands what each epoch reaches to ``keep``. It ends before
-    its time with Ctrl-C, and when the loss is no longer a number. From its end on, Ctrl-C
-    is ignored, so that what was reached can be saved.
+    its time with Ctrl-C, when the loss is no longer a number, and when ``keep`` raises a
+    ``CheckpointError``. From its end on, Ctrl-C is ignored, so that what was reached can be
+    saved.
     """
     settings, key, dataset = training[:3]
     steps = math.ceil(len(dataset.Y_train) / (settings.batch_size or len(dataset.Y_train)))
@@ -60,15 +62,17 @@ def train_watched(
     every = -(-in_all // _MOST_LINES)
     rates = learning_rates(settings, steps)
     members = members_of(settings, key)
-    history = list(start.history)
-    finished = [
+    history = tuple(start.history)
+    finished = tuple(
         Member(params, *alone.views)
         for params, (alone, _) in zip(start.finished, members, strict=False)
-    ]
-    reached: Sequence[Member] = finished
+    )
+    trained = _trained(finished, None, history)
     # Numbers that overflow are found out by the loss, and reported in words.
     with progress_bar(console) as progress, np.errstate(over="ignore", invalid="ignore"):
-        bar = progress.add_task("training", total=in_all * steps, completed=len(history) * steps)
+        bar = progress.add_task(
+            "training", total=in_all * steps, completed=len(start.history) * steps
+        )
 
         def shown(step: Step[Any]) -> Step[Any]:
             def shown_step(state: TrainState[Any], batch: Batch) -> TrainState[Any]:
@@ -85,38 +89,48 @@ def train_watched(
                 run = run._replace(step=shown(run.step))
                 if leaves:
                     run = run._replace(state=with_leaves(run.state, leaves))
-                    member = Member(run.state.params, *alone.views)
-                    reached, leaves = finished or [member], ()
+                    trained = _trained(finished, Member(run.state.params, *alone.views), history)
+                    leaves = ()
                 began = time.perf_counter()
                 for state in train_epochs(*run):
                     seconds = time.perf_counter() - began
                     member = Member(state.params, *alone.views)
                     rate = rates(state.epoch * steps - 1)
                     record = _record(training, member, index, state.epoch, rate, seconds)
-                    history.append(record)
-                    if len(history) % every == 0 or state.epoch == run.epochs:
+                    history = (*history, record)
+                    over = state.epoch == run.epochs
+                    if math.isfinite(record.training_loss):
+                        finished = (*finished, member) if over else finished
+                        trained = _trained(finished, member, history)
+                    if len(history) % every == 0 or over:
                         say(console, _line(record, settings))
                     if not math.isfinite(record.training_loss):
+                        loss, where = record.training_loss, _where(record, settings)
                         advice = f"try a --learning-rate below {settings.learning_rate:g}"
-                        ended = (
-                            f"the loss is {record.training_loss} after {_where(record, settings)}"
-                        )
-                        return Trained(tuple(finished), history, f"{ended}; {advice}")
-                    if state.epoch == run.epochs:
-                        finished.append(member)
-                    # Of a committee whole members count, and else what there is.
-                    reached = finished or [member]
-                    rest = () if state.epoch == run.epochs else tuple(leaves_of(state))
+                        ended = f"the loss is {loss} after {where}; {advice}"
+                        return _trained(finished, None, history)._replace(ended=ended)
+                    rest = () if over else tuple(leaves_of(state))
                     params = tuple(member.params for member in finished)
                     keep(Checkpoint(start.settings, history, params, rest))
                     began = time.perf_counter()
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            ignore_interruptions()
         except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            ignore_interruptions()
             where = f"after {_where(history[-1], settings)}" if history else "in the first epoch"
-            nothing = "" if reached else "; nothing was written"
-            return Trained(reached, history, f"interrupted {where}{nothing}")
-    return Trained(finished, history)
+            nothing = "" if trained.members else "; nothing was written"
+            return trained._replace(ended=f"interrupted {where}{nothing}", resumable=True)
+        except CheckpointError as error:
+            ignore_interruptions()
+            return trained._replace(ended=str(error))
+    return trained
+
+
+def _trained(
+    finished: tuple[Member, ...], member: Member | None, history: tuple[EpochRecord, ...]
+) -> Trained:
+    """Return what was reached: of a committee whole members count, and else what there is."""
+    reached = finished or (() if member is None else (member,))
+    return Trained(reached, [record for record in history if record.member < len(reached)])
 
 
 def _record(
