@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import itertools
 import os
 import pty
 import re
@@ -442,6 +443,20 @@ def test_an_interrupted_training_keeps_what_was_reached(digits: mf.Dataset, own:
 THREE = (as_they_are, deslanted, as_they_are)
 
 
+def interrupt_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Press Ctrl-C when so many epochs of all members are over."""
+    numbers = itertools.count(1)
+
+    def interrupted(*run: Any) -> Iterator[Any]:
+        for state in mf.train_epochs(*run):
+            yield state
+            if next(numbers) == epochs:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(watching, "train_epochs", interrupted)
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)
+
+
 def three_members(monkeypatch: pytest.MonkeyPatch) -> mf.Recipe:
     recipe = mf.recipes.digits._replace(name="three", views=THREE, hidden=8, epochs=2)
     monkeypatch.setitem(mf.recipes.RECIPES, "three", recipe)
@@ -488,19 +503,7 @@ def test_an_interrupted_committee_keeps_its_whole_members_or_else_the_first(
     whole_members: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = three_members(monkeypatch)
-
-    epochs = 0
-
-    def interrupted_soon(*run: Any) -> Iterator[Any]:
-        nonlocal epochs
-        for state in mf.train_epochs(*run):
-            yield state
-            epochs += 1
-            if epochs == whole_members * recipe.epochs + 1:
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(watching, "train_epochs", interrupted_soon)
-    monkeypatch.setattr(signal, "signal", lambda *arguments: None)
+    interrupt_after(whole_members * recipe.epochs + 1, monkeypatch)
     message = error_of(run("train", *COMMITTEE))
     where = f"member {whole_members + 1}/3  epoch 1/2"
     kept = max(whole_members, 1)
@@ -739,18 +742,7 @@ def test_an_interrupted_committee_has_the_history_of_its_whole_members(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     three_members(monkeypatch)
-    epochs = 0
-
-    def interrupted_soon(*run: Any) -> Iterator[Any]:
-        nonlocal epochs
-        for state in mf.train_epochs(*run):
-            yield state
-            epochs += 1
-            if epochs == 3:
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(watching, "train_epochs", interrupted_soon)
-    monkeypatch.setattr(signal, "signal", lambda *arguments: None)
+    interrupt_after(3, monkeypatch)
     error_of(run("train", *COMMITTEE))
     model = mf.load_model("model.npz")
     assert len(model.members) == 1
