@@ -93,6 +93,24 @@ def test_a_committee_without_members_is_refused() -> None:
         mf.evaluate([], [Batch(X, Y)])
 
 
+def test_a_nan_in_one_member_is_in_the_committee_and_nothing_is_predicted_from_it() -> None:
+    X = np.ones((6, 5), np.float32)
+    X[0, 3:] = np.nan
+    broken = mf.init_params(mf.key(0), pixels=6, classes=3)
+    unharmed = View("without the first pixel", lambda X: np.where(np.arange(6)[:, None], X, 0))
+    members = [Member(broken, unharmed), Member(broken)]
+    assert not np.isnan(mf.committee_probabilities(members[:1], X)).any()
+    unknown = np.isnan(mf.committee_probabilities(members, X))
+    assert (unknown == [False, False, False, True, True]).all()
+    says = r"^predict_committee: the probabilities of sample 3 \(counted from 0\) are NaN, so that"
+    with pytest.raises(ValueError, match=says):
+        mf.predict_committee(members, X)
+    batches = [Batch(X[:, i : i + 2], np.zeros(2, int)) for i in (0, 2)]
+    says = r"^evaluate: the probabilities of sample 3 \(counted from 0\) are NaN, so that no class"
+    with pytest.raises(ValueError, match=says):
+        mf.evaluate(members, batches)
+
+
 def test_members_that_answer_different_questions_are_refused() -> None:
     X, Y = np.ones((6, 2), np.float32), np.array([0, 0])
     members = [

@@ -127,7 +127,8 @@ def test_there_are_25_mistakes_at_most_if_nothing_else_is_said() -> None:
         ([[], []], [], "the batch is empty"),
         ([[3.5], [-2.0]], [0], "from 3.5 to 3.5, but must be from 0 to 1; give it A2, not Z2"),
         ([[-3.0], [-2.0]], [0], "from -2 to -2, but must be from 0 to 1"),
-        ([[np.nan], [0.5]], [0], "from nan to nan, but must be from 0 to 1"),
+        ([[0.5, 0.5, np.nan], [0.5, np.nan, 0.5]], [0] * 3, "sample 1 .counted from 0. are NaN"),
+        ([[np.inf], [0.5]], [0], "from inf to inf, but must be from 0 to 1"),
     ],
 )
 def test_what_are_no_probabilities_or_labels_is_refused(

@@ -95,6 +95,16 @@ def test_a_derivative_of_another_shape_is_refused() -> None:
         gradients_of(params, batch, summed)
 
 
+def test_a_derivative_with_an_axis_more_is_refused() -> None:
+    twice = ActivationFunction("twice", relu.function, lambda Z, A: np.stack([Z, Z]))
+    params = mf.init_params(mf.key(0), pixels=3, hidden=1, classes=2)
+    X, Y = np.ones((3, 4), np.float32), np.zeros(4, int)
+    with pytest.raises(
+        ValueError, match=r"derivative of twice has the shape \(2, 1, 4\), but must"
+    ):
+        mf.backward(params, mf.forward(params, X, twice), X, Y, twice)
+
+
 def test_the_derivative_of_relu_serves_other_functions() -> None:
     shifted = ActivationFunction("shifted", lambda Z: np.maximum(Z, 0) + 1, relu.derivative)
     random = np.random.default_rng(0)
@@ -209,6 +219,76 @@ def test_a_loss_past_the_largest_float64_is_infinite_without_a_warning() -> None
     assert mf.loss(params, X, np.array([1])) == math.inf
     params, X = with_logits(np.array([[most, most], [0, 0]]))
     assert mf.loss(params, X, np.array([1, 1])) == pytest.approx(most)
+
+
+@pytest.mark.parametrize("g", ACTIVATIONS, ids=lambda g: g.name)
+@given(network=networks(st.integers(1, 20)), data=st.data())
+def test_a_nan_is_in_all_that_it_concerns(
+    g: ActivationFunction, network: tuple[Params, Batch], data: st.DataObject
+) -> None:
+    params, (X, Y) = network
+    X = X * (X > 0.5)  # a NaN counts by a pixel that is 0, too
+    field = data.draw(st.sampled_from(["X", *Params._fields]))
+    array = (X if field == "X" else getattr(params, field)).copy()
+    at = tuple(data.draw(st.integers(0, size - 1)) for size in array.shape)
+    array[at] = np.nan
+    concerned = np.arange(len(Y)) == at[1] if field == "X" else np.full(len(Y), True)
+    if field == "X":
+        X = array
+    else:
+        params = params._replace(**{field: array})
+    activations = mf.forward(params, X, g)
+    assert (np.isnan(activations.A2) == concerned).all()
+    assert math.isnan(mf.loss(params, X, Y, g))
+    gradients = mf.backward(params, activations, X, Y, g)
+    assert all(np.isnan(dp).all() for dp in gradients)
+    assert all(np.isnan(p).all() for p in mf.update(params, gradients, 0.1))
+    sample = concerned.argmax()
+    calls: dict[str, Callable[[], object]] = {
+        "predict": lambda: mf.predict(params, X, g),
+        "accuracy": lambda: mf.accuracy(params, X, Y, g),
+    }
+    for name, call in calls.items():
+        with pytest.raises(
+            ValueError,
+            match=rf"^{name}: the probabilities of sample {sample} \(counted from 0\) are NaN, so "
+            "that no class is the most probable; look for NaN, infinite or too large numbers in "
+            "its image and in params$",
+        ):
+            call()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_extremes_are_predicted_from(dtype: type[np.float32] | type[np.float64]) -> None:
+    most, least = np.finfo(dtype).max, np.finfo(dtype).smallest_subnormal
+    columns = [[0, 1e38, -1e38], [most, -most, most], [-0.0, least, 0]]
+    params, X = with_logits(np.array(columns, dtype).T)
+    assert mf.forward(params, X).A2[:, 0].tolist() == [0, 1, 0]
+    assert mf.predict(params, X).tolist() == [1, 0, 0]
+    assert mf.accuracy(params, X, np.array([1, 0, 1])) == 2 / 3
+
+
+def test_infinite_numbers_have_their_limits_or_are_nan() -> None:
+    random = np.random.default_rng(0)
+    params = Params(*(random.normal(size=s) for s in ((3, 4), (3, 1), (2, 3), (2, 1))))
+    X = random.random((4, 5))
+    without_unit = params._replace(W2=params.W2 * [0, 1, 1])
+    first = np.array([[np.inf], [0], [0]])
+    off = params._replace(b1=params.b1 - first)
+    np.testing.assert_array_equal(mf.forward(off, X).A2, mf.forward(without_unit, X).A2)
+    on = params._replace(b1=params.b1 + first)
+    as_bias = without_unit._replace(b2=params.b2 + params.W2[:, :1])
+    for g in (tanh, sigmoid):
+        np.testing.assert_allclose(mf.forward(on, X, g).A2, mf.forward(as_bias, X, g).A2)
+    never = params._replace(b2=np.array([[0.0], [-np.inf]]))
+    assert mf.forward(never, X).A2.tolist() == [[1] * 5, [0] * 5]
+    assert mf.loss(never, X, np.zeros(5, int)) == 0
+    assert mf.loss(never, X, np.ones(5, int)) == math.inf
+    always = params._replace(b2=np.array([[0.0], [np.inf]]))
+    with np.errstate(invalid="ignore"):
+        assert math.isnan(mf.loss(always, X, np.ones(5, int)))
+        with pytest.raises(ValueError, match="the probabilities of sample 0"):
+            mf.predict(always, X)
 
 
 @given(st.lists(st.floats(-30, 30), min_size=1, max_size=6), st.floats(-1e3, 1e3))
@@ -378,3 +458,9 @@ def test_the_same_key_gives_the_same_bits_and_another_key_others(a: int, b: int)
     assert (first.W1 != other.W1).all()
     assert (first.W2 != other.W2).all()
     assert not np.isin(first.W2, first.W1).any()
+
+
+def test_a_network_is_for_mnist_if_nothing_else_is_said() -> None:
+    params = mf.init_params(mf.key(0))
+    assert [p.shape for p in params] == [(128, 784), (128, 1), (10, 128), (10, 1)]
+    assert {p.dtype for p in params} == {np.dtype(np.float32)}

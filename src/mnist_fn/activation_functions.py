@@ -7,7 +7,7 @@ import numpy as np
 
 
 class ActivationFunction(NamedTuple):
-    """A hidden activation function ``g`` beside its derivative.
+    """A hidden activation function ``g``, under a name, beside its derivative.
 
     ``derivative(Z, A)`` is g'(Z), where ``A`` is ``function(Z)``, which it may use.
     Both work element by element, keep the shape, and leave ``Z`` as it is; ``A`` keeps the

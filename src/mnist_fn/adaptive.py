@@ -1,4 +1,9 @@
-"""Optimizers that give each parameter a learning rate of its own."""
+"""Optimizers that give each parameter a learning rate of its own.
+
+They square the gradients. Where the square of a finite gradient is too large for its precision
+(1.8e19 is the largest in float32), NumPy warns of an overflow, and its parameter stays as it is
+from then on: by an infinite root, every step is 0.
+"""
 
 import math
 from typing import NamedTuple
@@ -16,14 +21,14 @@ _LEAST_EPSILON = 1e-12  # 0 / 0 would be where no gradient ever was
 
 
 class RmspropState(NamedTuple):
-    """The number of steps taken, and the mean of the squared gradients."""
+    """``step``: how many steps were taken; ``square``: the mean of the squared gradients."""
 
     step: int
     square: Gradients
 
 
 class AdamState(NamedTuple):
-    """The number of steps taken, and the means of the gradients and of their squares."""
+    """``step``: how many were taken; ``mean``: of gradients, ``square``: of their squares."""
 
     step: int
     mean: Gradients

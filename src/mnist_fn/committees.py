@@ -14,13 +14,14 @@ import numpy as np
 from .activation_functions import ActivationFunction, relu
 from .arrays import Images, Labels, freeze
 from .contracts import checked
-from .hints import SameFloat
+from .hints import Map, SameFloat
 from .network import Activations, Params, forward
+from .softmax import most_probable
 from .views import View, as_they_are
 
 
 class Member(NamedTuple):
-    """A network, and how it is shown the images."""
+    """A network's ``params``, and the ``view`` by which it is shown the images."""
 
     params: Params
     view: View = as_they_are
@@ -28,14 +29,20 @@ class Member(NamedTuple):
 
 @checked
 def committee_probabilities(
-    members: Sequence[Member], X: Images, g: ActivationFunction = relu
+    members: Sequence[Member],
+    X: Images,
+    g: ActivationFunction = relu,
+    map: Map = map,
 ) -> SameFloat[np.ndarray, "classes m"]:
     """Return the mean of the members' ``A2``: the probabilities of each sample.
+
+    They are NaN where those of a member are.
 
     Args:
         members: each with its own view of the images; hidden units may differ in number.
         X: the images, ``pixels x m``, as they are.
         g: the hidden activation function of all of them.
+        map: who asks the members: the built-in, or the ``map`` of an executor, best of threads.
 
     Raises:
         ValueError: there is no member, or they answer with different numbers of classes.
@@ -47,15 +54,23 @@ def committee_probabilities(
     ((10, 5), True)
 
     """
-    return mean_probabilities(answers_of(members, X, g))
+    return mean_probabilities(answers_of(members, X, g, map))
 
 
 @checked
-def predict_committee(members: Sequence[Member], X: Images, g: ActivationFunction = relu) -> Labels:
+def predict_committee(
+    members: Sequence[Member],
+    X: Images,
+    g: ActivationFunction = relu,
+    map: Map = map,
+) -> Labels:
     """Return the most probable class of each sample (of equals, the first).
 
+    The arguments are those of ``committee_probabilities``.
+
     Raises:
-        ValueError: there is no member, or they answer with different numbers of classes.
+        ValueError: there is no member, they answer with different numbers of classes, or the
+            probabilities of a sample are NaN.
 
     >>> from mnist_fn import init_params, key, split
     >>> members = [Member(init_params(k)) for k in split(key(0), 3)]
@@ -63,7 +78,7 @@ def predict_committee(members: Sequence[Member], X: Images, g: ActivationFunctio
     (5,)
 
     """
-    labels: np.ndarray = committee_probabilities(members, X, g).argmax(axis=0)
+    labels = most_probable("predict_committee", committee_probabilities(members, X, g, map))
     freeze((labels,))
     return labels
 
@@ -106,13 +121,22 @@ def _task(params: Params) -> tuple[int, int, np.dtype[Any]]:
     return params.W1.shape[1], len(params.W2), params.W1.dtype
 
 
-def answers_of(members: Sequence[Member], X: Images, g: ActivationFunction) -> list[Activations]:
+def answers_of(
+    members: Sequence[Member],
+    X: Images,
+    g: ActivationFunction,
+    map: Map = map,
+) -> list[Activations]:
     """Return what each member computes of the images, by its own view of them.
 
     >>> answers_of([], np.zeros((784, 1)), relu)
     []
     """
-    return [forward(params, view.function(X), g) for params, view in members]
+    return list(map(functools.partial(_answer, X, g), members))
+
+
+def _answer(X: np.ndarray, g: ActivationFunction, member: Member) -> Activations:
+    return forward(member.params, member.view.function(X), g)
 
 
 def mean_probabilities(answers: Sequence[Activations]) -> np.ndarray:

@@ -13,13 +13,13 @@ from .arrays import Labels, freeze
 from .batches import Batch
 from .committees import Member, answers_of, mean_probabilities
 from .contracts import checked
-from .hints import SameFloat
+from .hints import Map, SameFloat
 from .network import Params
-from .softmax import check_labels, cross_entropies
+from .softmax import check_labels, cross_entropies, most_probable
 
 
 class Evaluation(NamedTuple):
-    """The mean loss in nats, the share of right predictions, and the confusion matrix.
+    """The mean loss in nats, the accuracy (share of right predictions), the confusion matrix.
 
     ``confusion[i, j]`` counts the samples of class ``i`` that were taken for class ``j``.
     """
@@ -31,7 +31,10 @@ class Evaluation(NamedTuple):
 
 @checked
 def evaluate(
-    params: Params | Sequence[Member], batches: Iterable[Batch], g: ActivationFunction = relu
+    params: Params | Sequence[Member],
+    batches: Iterable[Batch],
+    g: ActivationFunction = relu,
+    map: Map = map,
 ) -> Evaluation:
     """Return the loss, the accuracy and the confusion matrix over all the batches.
 
@@ -39,9 +42,11 @@ def evaluate(
         params: those of a network, or the members of a committee.
         batches: the samples.
         g: the hidden activation function.
+        map: who asks the members about a batch, as for ``committee_probabilities``.
 
     Raises:
-        ValueError: there is no sample, no member, or a label is not one of the classes.
+        ValueError: there is no sample, no member, a label is not one of the classes, or the
+            probabilities of a sample are NaN.
 
     >>> from mnist_fn import init_params, key
     >>> batch = Batch(np.zeros((784, 4), np.float32), np.array([0, 0, 0, 1]))
@@ -55,8 +60,9 @@ def evaluate(
     def add(total: tuple[float, np.ndarray], batch: Batch) -> tuple[float, np.ndarray]:
         loss_sum, confusion = total
         X, Y = batch
-        answers = answers_of(members, X, g)
-        predicted = mean_probabilities(answers).argmax(axis=0)
+        answers = answers_of(members, X, g, map)
+        before = int(confusion.sum())
+        predicted = most_probable("evaluate", mean_probabilities(answers), before)
         check_labels("evaluate", Y, classes)
         # The loss of a mean of probabilities exp(-loss), without computing one of them.
         losses = [-cross_entropies(answer.Z2, Y) for answer in answers]
@@ -86,15 +92,17 @@ class EpochRecord(NamedTuple):
     training_loss: float
     """On some of the training images, as they are."""
     training_accuracy: float
+    """On the same."""
     validation_loss: float
     """On images that were held back; NaN if there were none."""
     validation_accuracy: float
+    """On the same."""
     seconds: float
-    """That the training of the epoch took."""
+    """That the training of the epoch took; NaN if that was not recorded."""
 
 
 class ClassScores(NamedTuple):
-    """Precision and recall of each class, from 0 to 1; NaN where there is nothing to count."""
+    """The precision and recall of each class, from 0 to 1; NaN where there is nothing to count."""
 
     precision: Float64[np.ndarray, " classes"]
     recall: Float64[np.ndarray, " classes"]
@@ -201,11 +209,12 @@ def _predicted(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what is predicted of each sample, and with which probability, in float64."""
     check_labels(name, Y, len(probabilities))
+    predicted = most_probable(name, probabilities)
     confidence = probabilities.max(axis=0).astype(np.float64)
-    # A softmax of the user's own may round to a little more than 1; NaN is in no range.
-    if not (confidence.min() >= 0 and confidence.max() <= 1 + 1e-6):
+    # A softmax of the user's own may round to a little more than 1.
+    if confidence.min() < 0 or confidence.max() > 1 + 1e-6:
         raise ValueError(
             f"{name}: the largest probabilities are from {confidence.min():g} to "
             f"{confidence.max():g}, but must be from 0 to 1; give it A2, not Z2"
         )
-    return probabilities.argmax(axis=0), confidence
+    return predicted, confidence

@@ -6,6 +6,11 @@
 float64 (``SameFloat``), and what is returned is read-only (``freeze``). A batch of
 one column is as good as any. A batch of no columns has activations and predictions
 (none), but no mean: ``loss``, ``backward`` and ``accuracy`` refuse it.
+
+A NaN in ``params``, or in the image of a sample, makes its ``A2``, its loss and the gradients
+NaN. So does a number that is infinite, or too large for its precision, unless it has a limit:
+``tanh`` of infinity is 1, and the ``relu`` of minus infinity is 0. But nothing is predicted from
+NaN: ``predict`` and ``accuracy`` refuse it.
 """
 
 from typing import Literal, NamedTuple
@@ -18,11 +23,11 @@ from .contracts import checked
 from .hints import SameFloat
 from .keys import Key, generator, split
 from .ranges import number_in
-from .softmax import check_labels, cross_entropies, softmax
+from .softmax import check_labels, cross_entropies, most_probable, softmax
 
 
 class Params(NamedTuple):
-    """Weights and biases of the two layers."""
+    """The weights ``W1``, ``W2`` and the biases ``b1``, ``b2`` of the two layers."""
 
     W1: SameFloat[np.ndarray, "hidden pixels"]
     b1: SameFloat[np.ndarray, "hidden 1"]
@@ -31,7 +36,7 @@ class Params(NamedTuple):
 
 
 class Activations(NamedTuple):
-    """What ``forward`` computes on its way, one sample per column."""
+    """The linear parts ``Z1``, ``Z2``, ``A1 = g(Z1)`` and the probabilities ``A2``, in columns."""
 
     Z1: SameFloat[np.ndarray, "hidden m"]
     A1: SameFloat[np.ndarray, "hidden m"]
@@ -40,7 +45,7 @@ class Activations(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """The loss's derivatives by each of the parameters."""
+    """The loss's derivatives: ``dW1`` by ``W1``, and so ``db1``, ``dW2`` and ``db2``."""
 
     dW1: SameFloat[np.ndarray, "hidden pixels"]
     db1: SameFloat[np.ndarray, "hidden 1"]
@@ -131,7 +136,7 @@ def loss(
 
     It is computed from ``Z2``, as ``log(sum(exp(Z2))) - Z2[Y]`` in each column, so that
     a probability too small for its precision still has a logarithm. It is finite for
-    any finite float32 logits, and infinite where float64 cannot hold it.
+    any finite float32 logits, infinite where float64 cannot hold it, and NaN where ``A2`` is.
 
     Args:
         params: the weights and biases.
@@ -225,6 +230,8 @@ def backward(
 def update(params: Params, gradients: Gradients, learning_rate: float) -> Params:
     """Take one step of plain gradient descent: ``W1 - learning_rate * dW1`` and so on.
 
+    What is NaN or infinite in the gradients is so in the new parameters.
+
     >>> ones = [np.ones((1, 1))] * 4
     >>> update(Params(*ones), Gradients(*ones), learning_rate=0.25).W1
     array([[0.75]])
@@ -249,11 +256,15 @@ def descend(p: np.ndarray, dp: np.ndarray, rate: float, out: np.ndarray) -> np.n
 def predict(params: Params, X: Images, g: ActivationFunction = relu) -> Labels:
     """Return the most probable class of each sample (of equals, the first).
 
+    Raises:
+        ValueError: the probabilities of a sample are NaN.
+
     >>> from mnist_fn import key
     >>> predict(init_params(key(0)), np.ones((784, 3), np.float32)).shape
     (3,)
+
     """
-    labels: np.ndarray = forward(params, X, g).A2.argmax(axis=0)
+    labels = most_probable("predict", forward(params, X, g).A2)
     freeze((labels,))
     return labels
 
@@ -263,7 +274,8 @@ def accuracy(params: Params, X: Images, Y: Labels, g: ActivationFunction = relu)
     """Return the share of samples whose most probable class is ``Y``, from 0 to 1.
 
     Raises:
-        ValueError: there is no sample, or a label is not one of the classes.
+        ValueError: there is no sample, a label is not one of the classes, or the
+            probabilities of a sample are NaN.
 
     >>> from mnist_fn import key
     >>> params, X = init_params(key(0)), np.ones((784, 3), np.float32)
@@ -272,7 +284,7 @@ def accuracy(params: Params, X: Images, Y: Labels, g: ActivationFunction = relu)
 
     """
     check_labels("accuracy", Y, classes=len(params.W2))
-    return float(np.mean(predict(params, X, g) == Y))
+    return float(np.mean(most_probable("accuracy", forward(params, X, g).A2) == Y))
 
 
 def order_of(W1: np.ndarray) -> Literal["C", "F"]:

@@ -1,4 +1,7 @@
-"""Optimizers: pairs of pure functions. What one carries from step to step is a value."""
+"""Optimizers: pairs of pure functions. What one carries from step to step is a value.
+
+A gradient that is NaN or infinite makes its parameter, and what is kept of it, NaN or infinite.
+"""
 
 import inspect
 import math
@@ -25,13 +28,13 @@ class Optimizer(NamedTuple, Generic[S]):
 
 
 class SgdState(NamedTuple):
-    """The number of steps taken."""
+    """``step``: how many were taken."""
 
     step: int
 
 
 class MomentumState(NamedTuple):
-    """The number of steps taken, and the decaying sum of the gradients."""
+    """``step``: how many were taken; ``velocity``: the decaying sum of the gradients."""
 
     step: int
     velocity: Gradients

@@ -1,6 +1,15 @@
-"""Softmax, and the cross-entropy of what it returns, computed so that nothing overflows."""
+"""Softmax, the cross-entropy of what it returns, and the class that is most probable by it.
+
+Nothing overflows for finite ``Z``. A column that holds NaN, or plus infinity, or nothing but
+minus infinity, becomes NaN in all its probabilities, and so does its cross-entropy; beside
+finite numbers, minus infinity has the probability 0.
+"""
 
 import numpy as np
+
+
+class NotANumberError(ValueError):
+    """Probabilities that are NaN, of which none is the largest."""
 
 
 def softmax(Z: np.ndarray) -> np.ndarray:
@@ -34,6 +43,31 @@ def cross_entropies(Z2: np.ndarray, Y: np.ndarray, label_smoothing: float = 0.0)
             by_class = log_sum + (Z2_max.astype(np.float64) - Z2)
             losses = (1 - label_smoothing) * losses + label_smoothing * by_class.mean(axis=0)
     return losses
+
+
+def most_probable(name: str, probabilities: np.ndarray, before: int = 0) -> np.ndarray:
+    """Return the class of each sample, for the function of that name (of equals, the first).
+
+    ``before`` samples came before these, and count where one is named.
+
+    >>> most_probable("here", np.array([[0.25, 0.5], [0.75, 0.5]]))
+    array([1, 0])
+    >>> most_probable("here", np.array([[0.25, np.nan], [0.75, np.nan]]))
+    Traceback (most recent call last):
+    mnist_fn.softmax.NotANumberError: here: the probabilities of sample 1 (counted from 0) are \
+NaN, so that no class is the most probable; look for NaN, infinite or too large numbers in its \
+image and in params
+    """
+    unknown = np.isnan(probabilities)
+    if np.count_nonzero(unknown):  # the fastest way to ask; argmax would take NaN for the largest
+        sample = before + int(unknown.any(axis=0).argmax())
+        raise NotANumberError(
+            f"{name}: the probabilities of sample {sample} (counted from 0) are NaN, so that no "
+            "class is the most probable; look for NaN, infinite or too large numbers in its image "
+            "and in params"
+        )
+    labels: np.ndarray = probabilities.argmax(axis=0)
+    return labels
 
 
 def check_labels(name: str, Y: np.ndarray, classes: int) -> None:

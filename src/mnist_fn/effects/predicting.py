@@ -13,6 +13,10 @@ from .pictures import PictureError, find_pictures, read_picture
 from .terminal import CommandError, percent, printable
 
 _SHADES = " .:-=+*#%@"
+_TOO_LARGE = (
+    "the network's weights are so large that it gives no digit a probability; train one with a "
+    "smaller --learning-rate"
+)
 
 
 class Answer(NamedTuple):
@@ -44,7 +48,11 @@ def answers(model: Model, names: Sequence[str]) -> Iterator[Answer]:
             yield Answer(name, error=str(error).removeprefix("frame: "))
         else:
             X = image.reshape(784, 1).astype(dtype)
-            yield Answer(name, image, committee_probabilities(model.members, X, model.g)[:, 0])
+            probabilities = committee_probabilities(model.members, X, model.g)[:, 0]
+            if np.isnan(probabilities).any():
+                yield Answer(name, error=_TOO_LARGE)
+            else:
+                yield Answer(name, image, probabilities)
 
 
 def line_of(answer: Answer) -> str:
