@@ -210,6 +210,7 @@ def test_ink_on_transparent_ground_is_as_on_paper(ink: tuple[int, int, int]) -> 
     np.testing.assert_allclose(frame(picture), frame(drawn(covered)), rtol=0, atol=0.02)
 
 
+@pytest.mark.slow
 def test_of_mnist_itself_most_images_stay_nearly_as_they_are(mnist: mf.Dataset) -> None:
     X = np.ascontiguousarray(mnist.X_test[:, :300].T).reshape(-1, 28, 28)
     framed = np.array([frame(image) for image in X])
@@ -514,3 +515,22 @@ def test_a_picture_that_shows_nothing_is_refused(
 def test_what_is_no_picture_is_refused(picture: Any) -> None:
     with pytest.raises(TypeError, match=r"^frame: argument `picture` does not fit"):
         frame(picture)
+
+
+@given(largest=st.integers(1, 40), small=st.integers(1, 40))
+def test_a_speck_is_less_than_an_eighth_of_the_largest_piece(largest: int, small: int) -> None:
+    small = min(small, largest)
+    mask = np.zeros((5, 41), np.bool_)
+    mask[0, :largest] = True
+    mask[4, :small] = True
+    clean = images._without_specks(mask)
+    assert clean[0].sum() == largest
+    assert clean[4].sum() == (small if 8 * small >= largest else 0)
+
+
+def test_noise_that_is_wide_and_faint_is_not_taken_for_the_ink() -> None:
+    grey = np.full((100, 100), 128.0)
+    grey[20:80, 49:52] = 255
+    noisy = grey - np.random.default_rng(0).integers(0, 12, grey.shape) * (grey == 128)
+    expected = frame(grey.astype(np.uint8))
+    assert apart(frame(noisy.astype(np.uint8)), expected) < 0.05

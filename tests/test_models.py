@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jaxtyping
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mnist_fn as mf
@@ -83,7 +83,7 @@ def same_bits(a: mf.Params, b: mf.Params) -> bool:
     st.fixed_dictionaries({name: st.integers(1, 5) for name in ("pixels", "hidden", "classes")}),
     st.sampled_from([np.float32, np.float64]),
     st.sampled_from([mf.relu, mf.tanh, mf.sigmoid]),
-    st.text(st.characters(exclude_characters="\0")),
+    st.text().filter(lambda text: not text.endswith("\0")),
 )
 def test_load_undoes_save(
     tmp_path: Path,
@@ -329,6 +329,9 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
     params = PARAMS._replace(b2=np.full((2, 1), np.inf, np.float32))
     with pytest.raises(ModelError, match="b2 holds numbers that are not finite"):
         mf.save_params(tmp_path / "model.npz", params)
+    with pytest.raises(ModelError, match=r"trained_on is 'a\\x00', but must not end with a null"):
+        mf.save_params(tmp_path / "model.npz", PARAMS, trained_on="a\0")
+    assert os.listdir(tmp_path) == []
 
 
 class Case(NamedTuple):
@@ -464,47 +467,6 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
     content = archive({})
     for length in range(0, len(content), 97):
         refusal_of(write(tmp_path, content[:length]))
-
-
-def gives_model_or_model_error(path: Path) -> None:
-    try:
-        params = mf.load_params(path)
-    except ModelError:
-        return
-    assert all(np.isfinite(array).all() for array in params)
-    assert params.W1.shape[0] == params.b1.shape[0] == params.W2.shape[1]
-
-
-changes_of_bytes = st.lists(
-    st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4
-)
-
-
-def changed(content: bytes, changes: list[tuple[float, int]]) -> bytes:
-    result = bytearray(content)
-    for place, value in changes:
-        result[int(place * len(result))] = value
-    return bytes(result)
-
-
-@in_one_directory
-@given(st.binary(max_size=200), changes_of_bytes)
-def test_any_bytes_give_a_model_or_a_model_error(
-    tmp_path: Path, content: bytes, changes: list[tuple[float, int]]
-) -> None:
-    gives_model_or_model_error(write(tmp_path, content))
-    gives_model_or_model_error(write(tmp_path, changed(archive({}), changes)))
-
-
-@in_one_directory
-@example("trained_on", [(0.999, 0x7F)])  # a character past Unicode's last
-@given(st.sampled_from(sorted(PARTS)), changes_of_bytes)
-def test_a_changed_array_gives_a_model_or_a_model_error(
-    tmp_path: Path, name: str, changes: list[tuple[float, int]]
-) -> None:
-    # The checksum is right, so that what is inside is looked at.
-    content = archive({name: changed(npy(PARTS[name]), changes)})
-    gives_model_or_model_error(write(tmp_path, content))
 
 
 def test_a_file_is_on_disk_before_it_takes_the_place_of_another(

@@ -21,6 +21,7 @@ in_one_directory = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
+NO_PICTURE = "it is not a picture of a kind that Pillow can read; save it as PNG or JPEG"
 
 
 def seven(side: int = 40) -> np.ndarray:
@@ -248,7 +249,7 @@ def test_a_name_that_no_file_can_have_says_so(name: str) -> None:
 def test_what_is_no_picture_says_so(text: bytes, tmp_path: Path) -> None:
     path = tmp_path / "text.png"
     path.write_bytes(text)
-    assert error_of(path) == "it is not a picture of a kind that Pillow can read"
+    assert error_of(path) == NO_PICTURE
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF"])
@@ -258,8 +259,9 @@ def test_a_truncated_picture_is_damaged(kind: str, tmp_path: Path) -> None:
     for length in range(0, len(whole) * 2 // 3, max(1, len(whole) // 25)):
         path.write_bytes(whole[:length])
         messages.append(error_of(path))
-    assert messages[0] == "it is empty"
+    assert messages[0] == "it is empty; make it anew"
     assert messages[-1].startswith("it is damaged: ")
+    assert messages[-1].endswith("; make it anew")
 
 
 def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
@@ -291,7 +293,11 @@ def test_too_little_memory_and_failing_reads_are_messages(
     path.write_bytes(content())
     monkeypatch.setattr("mnist_fn.effects.pictures.ImageOps.exif_transpose", fail)
     short = isinstance(raised, MemoryError)
-    says = "there is not enough memory for it; scale it down" if short else "it is damaged: no"
+    says = (
+        "there is not enough memory for it; scale it down"
+        if short
+        else "it is damaged: no; make it anew"
+    )
     assert error_of(path) == says
 
 
@@ -306,31 +312,6 @@ def assert_a_picture_or_an_error(path: Path, source: bytes) -> None:
         message = "frame: "
         assert image.shape == (28, 28)
     assert message.startswith(("it ", "there is ", "frame: "))
-
-
-MAGIC = [b"", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"\xff\xd8\xff", b"BM", b"II*\0", b"RIFF", b"P5 "]
-
-
-@in_one_directory
-@given(magic=st.sampled_from(MAGIC), rest=st.binary(max_size=80))
-def test_random_bytes_are_a_picture_or_an_error(tmp_path: Path, magic: bytes, rest: bytes) -> None:
-    assert_a_picture_or_an_error(tmp_path / "a.png", magic + rest)
-
-
-@in_one_directory
-@given(
-    kind=st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"]),
-    places=st.lists(
-        st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4
-    ),
-)
-def test_mutated_pictures_are_a_picture_or_an_error(
-    tmp_path: Path, kind: str, places: list[tuple[float, int]]
-) -> None:
-    source = bytearray(content(kind, 16))
-    for at, value in places:
-        source[int(at * len(source))] = value
-    assert_a_picture_or_an_error(tmp_path / "a.png", bytes(source))
 
 
 @in_one_directory
@@ -357,12 +338,12 @@ def test_a_reader_that_fails_in_its_own_way_is_an_error_too(
 
     monkeypatch.setattr("PIL.ImageOps.exif_transpose", failing)
     (tmp_path / "x").write_bytes(content("PNG"))
-    assert error_of(tmp_path / "x") == "it is damaged: Failed to decode image"
+    assert error_of(tmp_path / "x") == "it is damaged: Failed to decode image; make it anew"
 
 
 def test_no_picture_starts_another_program(tmp_path: Path) -> None:
     (tmp_path / "x.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n")
-    assert error_of(tmp_path / "x.eps") == "it is not a picture of a kind that Pillow can read"
+    assert error_of(tmp_path / "x.eps") == NO_PICTURE
 
 
 def test_without_standard_input_there_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:

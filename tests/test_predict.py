@@ -14,6 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import mnist_fn as mf
+from mnist_fn import Params
 from mnist_fn.committees import Member, committee_probabilities
 from mnist_fn.effects import cli
 from mnist_fn.effects.models import Model
@@ -194,6 +195,7 @@ def test_a_picture_of_4000_x_3000_pixels_leaves_the_answer_the_same(
 EXACT = ["inverted", "black on transparent ground", "16-bit grey", "a palette", "a GIF"]
 
 
+@pytest.mark.slow
 def test_drawings_of_people_stay_the_same_too(learnt: Learnt, drawings: list[Path]) -> None:
     right = 0
     labels = dict(
@@ -295,7 +297,7 @@ def test_json_is_an_array_of_objects_and_nothing_else(model: str) -> None:
     np.testing.assert_allclose(printed[0]["probabilities"], SHARES, rtol=0, atol=1e-6)
 
     result = run(model, "text.png", "a.png", "--json")
-    error = "it is not a picture of a kind that Pillow can read"
+    error = "it is not a picture of a kind that Pillow can read; save it as PNG or JPEG"
     assert json.loads(result.stdout) == [{"file": "text.png", "error": error}, *printed]
     assert error_of(result) == f"mnist-fn: text.png: {error}\n"
 
@@ -322,7 +324,7 @@ def test_standard_input_is_a_picture(model: str) -> None:
     file = io.BytesIO()
     Image.fromarray(stroke()).save(file, "PNG")
     assert stdout_of(run(model, "-", stdin=file.getvalue())) == f"-: {LINE}\n"
-    assert error_of(run(model, "-", stdin=b"")) == "mnist-fn: -: it is empty\n"
+    assert error_of(run(model, "-", stdin=b"")) == "mnist-fn: -: it is empty; make it anew\n"
 
 
 def test_without_a_model_file_it_is_the_newest_that_train_wrote(model: str, tmp_path: Path) -> None:
@@ -405,6 +407,20 @@ def test_a_network_for_other_images_is_an_error(pixels: int, classes: int) -> No
         f"mnist-fn: other.npz is for images of {pixels} pixels and tells {classes} classes "
         "apart, but pictures become images of 784 pixels, of ten digits\n"
     )
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_network_whose_numbers_overflow_recognises_nothing(as_json: bool) -> None:
+    params = mf.init_params(mf.key(0), hidden=3)
+    mf.save_params("large.npz", Params(*(np.full_like(p, 3e38) for p in params)))
+    says = (
+        "the network's weights are so large that it gives no digit a probability; train one with "
+        "a smaller --learning-rate"
+    )
+    result = run("large.npz", drawn("a.png"), *["--json"] * as_json)
+    assert error_of(result) == f"mnist-fn: a.png: {says}\n"
+    if as_json:
+        assert json.loads(result.stdout) == [{"file": "a.png", "error": says}]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -253,12 +253,20 @@ def _widened(image: np.ndarray, radius: float) -> np.ndarray:
     """Return the image with ink as far around itself, or if that is negative, paper."""
     reach = math.floor(abs(radius))
     most = np.maximum if radius > 0 else np.minimum
-    widened, padded = image, np.pad(image, reach)
-    for y in range(2 * reach + 1):
-        half = math.isqrt(math.floor(radius**2 - (y - reach) ** 2)) if reach else 0
-        rows = padded[y : y + len(image)]
-        for x in range(reach - half, reach + half + 1):
-            widened = most(widened, rows[:, x : x + image.shape[1]])
+    height, width = image.shape
+    padded = np.pad(image, reach)
+    widened, half, runs = image, 0, padded[:, reach : reach + width]
+    # From the first and last row of a disc to its middle, rows get longer on both sides.
+    for y in range(reach, 0, -1):
+        while (half + 1) ** 2 + y**2 <= radius**2:
+            half += 1
+            left, right = reach - half, reach + half
+            runs = most(runs, padded[:, left : left + width])
+            runs = most(runs, padded[:, right : right + width])
+        for top in (reach - y, reach + y):
+            widened = most(widened, runs[top : top + height])
+    for x in range(2 * reach + 1):
+        widened = most(widened, padded[reach : reach + height, x : x + width])
     return widened
 
 

@@ -19,10 +19,19 @@ import numpy as np
 from ..arrays import freeze
 from ..evaluation import EpochRecord
 from ..network import Params
+from .archives import DAMAGED, Kind, history_of, read_arrays, settings_of
 from .files import replacing
 
 _KEPT = 2  # the newest, and one in case that is damaged
 _NAME = re.compile(r"epoch-(\d+)\.checkpoint")
+# The arrays of a checkpoint file: the kinds of their elements, and how many dimensions they have.
+_KINDS: dict[str, Kind] = {
+    "settings": ("U", 0),
+    "history": ("f", 2),
+    "finished": ("f", 2),
+    "leaf": ("fiu", None),
+}
+_PART = re.compile(r"settings|history|(finished|leaf)\.\d+")
 _DIGEST_BYTES = hashlib.sha256().digest_size
 T = TypeVar("T")
 
@@ -85,10 +94,9 @@ def with_leaves(state: T, leaves: Sequence[np.ndarray]) -> T:
 def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, all of it or nothing, and remove all but the newest ones."""
     settings, history, finished, leaves = checkpoint
-    arrays = {
-        "settings": np.array(json.dumps(dict(settings))),
-        "history": np.array(history, np.float64),
-    }
+    arrays = {"settings": np.array(json.dumps(dict(settings)))}
+    if history:
+        arrays["history"] = np.array(history, np.float64)
     arrays |= {f"finished.{i}": array for i, array in enumerate(leaves_of(tuple(finished)))}
     arrays |= {f"leaf.{i}": leaf for i, leaf in enumerate(leaves)}
     content = io.BytesIO()
@@ -112,10 +120,10 @@ def checkpoints_in(directory: Path) -> list[Path]:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Return what a checkpoint file holds.
+    """Return what a checkpoint file holds; the memory that it takes is a few times the file.
 
     Raises:
-        CheckpointError: it cannot be read, or is not as it was written.
+        CheckpointError: it cannot be read, is not as it was written, or is another version's.
 
     """
     try:
@@ -126,20 +134,23 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if hashlib.sha256(payload).digest() != content[:_DIGEST_BYTES]:
         raise CheckpointError(f"{path} is damaged: it is not as it was written")
     try:
-        with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
-            arrays = dict(archive)
-        history = (EpochRecord(int(m), int(e), *rest) for m, e, *rest in arrays["history"].tolist())
+        with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+            arrays = read_arrays(archive, len(payload), _kind_of)
         finished = _numbered(arrays, "finished")
         return Checkpoint(
-            json.loads(str(arrays["settings"])),
-            tuple(history),
-            tuple(freeze(Params(*finished[i : i + 4])) for i in range(0, len(finished), 4)),
+            settings_of(arrays),
+            history_of(arrays),
+            tuple(Params(*finished[i : i + 4]) for i in range(0, len(finished), 4)),
             _numbered(arrays, "leaf"),
         )
-    except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (KeyError, TypeError, *DAMAGED) as error:
         raise CheckpointError(f"{path} is of another version of mnist_fn") from error
+
+
+def _kind_of(name: str) -> Kind | None:
+    return _KINDS[name.partition(".")[0]] if _PART.fullmatch(name) else None
 
 
 def _numbered(arrays: Mapping[str, np.ndarray], name: str) -> tuple[np.ndarray, ...]:
     count = sum(key.startswith(f"{name}.") for key in arrays)
-    return tuple(arrays[f"{name}.{i}"] for i in range(count))
+    return freeze(tuple(arrays[f"{name}.{i}"] for i in range(count)))

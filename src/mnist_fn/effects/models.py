@@ -13,7 +13,6 @@ import json
 import math
 import os
 import re
-import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ from ..contracts import checked
 from ..evaluation import EpochRecord
 from ..network import Params
 from ..views import VIEWS, View, as_they_are
-from .archives import Kind, read_arrays
+from .archives import DAMAGED, Kind, history_of, read_arrays, settings_of
 from .files import replacing
 
 _FORMAT = 1
@@ -48,9 +47,9 @@ class ModelError(Exception):
 
 
 class Model(NamedTuple):
-    """A network with what is needed to use it: ``g``, and the data it was trained on.
+    """A network with what is needed to use it: ``g``, and the data it was ``trained_on``.
 
-    A committee has more than one member; see ``committee_probabilities``.
+    A committee has more than one of ``members``; see ``committee_probabilities``.
     """
 
     members: Sequence[Member]
@@ -84,8 +83,8 @@ def save_params(
 
     Raises:
         ModelError: the activation function cannot be named, a parameter is not finite,
-            the members of a committee are not for the same images and classes, or the
-            file cannot be written.
+            the members of a committee are not for the same images and classes,
+            ``trained_on`` ends with a null, or the file cannot be written.
 
     >>> import tempfile
     >>> from mnist_fn import init_params, key
@@ -109,6 +108,8 @@ def save_params(
     members = [Member(params)] if isinstance(params, Params) else list(params)
     try:
         _check(members)
+        if trained_on.endswith("\0"):  # as NumPy's texts cannot
+            raise ValueError(f"trained_on is {trained_on!r}, but must not end with a null")
         arrays = {
             _part(name, i): array
             for i, member in enumerate(members)
@@ -165,9 +166,9 @@ def load_model(path: str | os.PathLike[str]) -> Model:
             return _model(read_arrays(archive, os.fstat(file.fileno()).st_size, _kind_of))
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, struct.error, EOFError, RuntimeError, ValueError) as error:
+    except DAMAGED as error:
         raise ModelError(
-            f"{path} is damaged, or not a model file: {error}. "
+            f"{path} is damaged, or not a model file: {str(error) or 'it is cut short'}. "
             "Make one with mnist-fn train, or with save_params."
         ) from error
 
@@ -197,28 +198,7 @@ def _model(arrays: Mapping[str, np.ndarray]) -> Model:
         raise ValueError(f"it has {', '.join(views)}, but only {count} members")
     _check(members)
     about = _ACTIVATIONS[activation], str(arrays["trained_on"])
-    return Model(members, *about, _history(arrays), _settings(arrays))
-
-
-def _history(arrays: Mapping[str, np.ndarray]) -> tuple[EpochRecord, ...]:
-    table = arrays.get("history")
-    if table is None:
-        return ()
-    counts = table[:, :2]
-    whole = (counts >= 0) & (counts < 2**31) & (counts == np.floor(counts))
-    if table.shape[1] != len(EpochRecord._fields) or not whole.all():
-        raise ValueError(f"history, of shape {table.shape}, is not a table of epochs")
-    return tuple(
-        EpochRecord(int(member), int(epoch), *numbers)
-        for member, epoch, *numbers in table.astype(np.float64).tolist()
-    )
-
-
-def _settings(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
-    settings = json.loads(str(arrays.get("settings", "{}")))
-    if not isinstance(settings, dict) or not all(type(v) is str for v in settings.values()):
-        raise ValueError("settings is not a table of texts")
-    return settings
+    return Model(members, *about, history_of(arrays), settings_of(arrays))
 
 
 def _view(name: np.ndarray | None) -> View:

@@ -61,15 +61,17 @@ def read_picture(name: str) -> np.ndarray:
     except ValueError as error:  # of a name with a null in it
         raise PictureError(f"it cannot be read: {error}") from error
     if not source:
-        raise PictureError("it is empty")
+        raise PictureError("it is empty; make it anew")
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata, and kinds that Pillow will give up
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.filterwarnings("ignore", category=UserWarning)  # of odd metadata
             with Image.open(io.BytesIO(source), formats=_kinds()) as image:
                 return _array(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
-        raise PictureError("it is not a picture of a kind that Pillow can read") from error
+        raise PictureError(
+            "it is not a picture of a kind that Pillow can read; save it as PNG or JPEG"
+        ) from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise PictureError(
             f"it has too many pixels ({Image.MAX_IMAGE_PIXELS:,} are the most); scale it down"
@@ -77,7 +79,7 @@ def read_picture(name: str) -> np.ndarray:
     except MemoryError as error:
         raise PictureError("there is not enough memory for it; scale it down") from error
     except Exception as error:  # each kind's reader has errors of its own: AVIF's, for one
-        raise PictureError(f"it is damaged: {error}") from error
+        raise PictureError(f"it is damaged: {error}; make it anew") from error
 
 
 def _kinds() -> list[str]:
@@ -88,8 +90,9 @@ def _kinds() -> list[str]:
 
 def _array(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I") or image.mode == "F":  # more than 8 bits for each pixel
-        values: np.ndarray = np.nan_to_num(np.asarray(image)).astype(np.float64)
+        values = np.asarray(image)
         if image.mode == "F":  # of no fixed range
+            values = np.nan_to_num(values).astype(np.float64)
             values = (values - values.min()) / max(np.ptp(values), 1e-300) * 65535
         return values.clip(0, 65535).astype(np.uint16)
     if image.mode not in _AS_THEY_ARE:
