@@ -36,7 +36,6 @@ TRAIN = ["train", "--data", "digits", "--recipe", "small"]
 def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path.with_suffix(".state")))
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     monkeypatch.setitem(mf.recipes.RECIPES, "small", RECIPE)
 
 
@@ -75,7 +74,6 @@ def broken_off(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr(watching, "train_epochs", stopping)
-        patch.setattr("signal.signal", lambda *arguments: None)
         assert run(*TRAIN, "--checkpoint", "c", "--output", "part.npz").exit_code == 1
 
 
@@ -100,6 +98,7 @@ def test_a_training_that_is_over_is_only_saved_again() -> None:
     assert Path("a.npz").read_bytes() == Path("b.npz").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_before_its_first_epoch_begins_with_its_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -164,6 +163,7 @@ print(json.dumps([killed, finished]))
 """
 
 
+@pytest.mark.slow
 def test_sigkill_at_twenty_moments_leaves_the_same_bits() -> None:
     """The moments are random anew each time; the driver imports the library but once."""
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
@@ -225,6 +225,7 @@ def test_a_state_of_another_form_is_refused(checkpoint: Path) -> None:
             checkpoints.with_leaves(other, given)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_cut_off_or_altered_anywhere_is_never_used(checkpoint: Path) -> None:
     content = checkpoint.read_bytes()
     for length in range(len(content)):
@@ -337,7 +338,6 @@ def test_an_interrupted_training_says_how_to_go_on(monkeypatch: pytest.MonkeyPat
         raise KeyboardInterrupt
 
     monkeypatch.setattr(watching, "train_epochs", interrupted)
-    monkeypatch.setattr("signal.signal", lambda *arguments: None)
     result = run(*TRAIN, "--checkpoint", "c", "--output", "part.npz")
     assert result.stderr == (
         "mnist-fn: interrupted after member 1/2  epoch 1/4; what was reached, 1 of 2 networks, "
@@ -372,12 +372,12 @@ def test_without_validation_all_images_are_trained_on() -> None:
     assert all(np.isnan(record.validation_accuracy) for record in model.history)
 
 
-def test_the_seconds_are_kept_unless_files_are_to_be_reproducible(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("SOURCE_DATE_EPOCH")
-    succeed(*TRAIN, "--output", "m.npz")
-    assert all(record.seconds > 0 for record in mf.load_model("m.npz").history)
+def test_the_seconds_are_in_checkpoints_and_not_in_the_model_file() -> None:
+    last = succeed(*TRAIN, "--checkpoint", "c", "--output", "m.npz")[-1]
+    history = checkpoints.load_checkpoint(Path("c/epoch-00008.checkpoint")).history
+    assert all(record.seconds > 0 for record in history)
+    assert f" after {sum(record.seconds for record in history):.1f} s of training" in last
+    assert all(np.isnan(record.seconds) for record in mf.load_model("m.npz").history)
 
 
 def test_quiet_prints_nothing() -> None:
@@ -418,6 +418,7 @@ def test_a_checkpoint_of_another_layout_is_left_out(checkpoint: Path) -> None:
             checkpoints.load_checkpoint(checkpoint)
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_training_as_ctrl_c_does() -> None:
     code = "from mnist_fn.__main__ import main; main()"
     arguments = ["train", "--data", "digits", "--epochs", "10000", "--output", "m.npz"]

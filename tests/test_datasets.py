@@ -1,52 +1,36 @@
 """Finding, downloading, verifying and reading data, without leaving this machine."""
 
-import gzip
-import hashlib
-import http.server
-import math
 import re
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import make_digits
 import numpy as np
 import pytest
 import requests
+from mirrors import (
+    FILES,
+    PACKED,
+    PLAIN,
+    Contents,
+    NewMirror,
+    contents_of,
+    grey,
+    is_the_small_set,
+    mirrors,
+    use,
+    use_cache,
+)
 
 import mnist_fn as mf
 from mnist_fn import DatasetError, IdxError
 from mnist_fn.effects import downloads
 from mnist_fn.idx import encode
 
-FILES = [
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-]
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = FILES
-
-Contents = dict[str, bytes]
-
-
-def grey(*shape: int) -> np.ndarray:
-    """Images whose every pixel tells where it is."""
-    return (np.arange(math.prod(shape)) % 251).astype(np.uint8).reshape(shape)
-
-
-# Three images to train with and two to test on, of 28 x 28 as load_mnist has them.
-ARRAYS = [
-    grey(3, 28, 28),
-    np.array([7, 0, 9], np.uint8),
-    255 - grey(2, 28, 28),
-    np.array([4, 2], np.uint8),
-]
-PLAIN: Contents = {name: encode(array) for name, array in zip(FILES, ARRAYS, strict=True)}
-PACKED: Contents = {f"{name}.gz": gzip.compress(content) for name, content in PLAIN.items()}
 
 
 def write(directory: Path, contents: Contents) -> Path:
@@ -54,14 +38,6 @@ def write(directory: Path, contents: Contents) -> Path:
     for name, content in contents.items():
         (directory / name).write_bytes(content)
     return directory
-
-
-def is_the_small_set(dataset: mf.Dataset) -> bool:
-    read = [dataset.X_train.T, dataset.Y_train, dataset.X_test.T, dataset.Y_test]
-    return all(
-        np.array_equal(array, wanted.reshape(array.shape)) and not array.flags.writeable
-        for array, wanted in zip(read, ARRAYS, strict=True)
-    )
 
 
 def test_the_built_in_digits_are_what_they_say(digits: mf.Dataset) -> None:
@@ -257,54 +233,10 @@ def test_load_mnist_refuses_another_data_set_and_says_how_to_read_it(
         mf.load_mnist(write(tmp_path, {**PLAIN, **images}))
 
 
-class Mirror(NamedTuple):
-    """A server on loopback: what it sends under each name, and what it was asked for."""
-
-    url: str
-    files: Contents
-    log: list[str]
-    cut_off: list[str]
-    """The names whose content ends half-way."""
-
-
 @pytest.fixture
-def new_mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Contents], Mirror]]:
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, "127.0.0.1")
-    servers: list[http.server.ThreadingHTTPServer] = []
-
-    def serve(files: Contents) -> Mirror:
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_HEAD(self) -> None:
-                mirror.log.append("HEAD")
-                self.send_response(200)
-                self.end_headers()
-
-            def do_GET(self) -> None:
-                name = self.path.removeprefix("/")
-                mirror.log.append(name)
-                if name not in mirror.files:
-                    self.send_error(404)
-                    return
-                content = mirror.files[name]
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content[: len(content) // 2 if name in mirror.cut_off else None])
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        mirror = Mirror(f"http://127.0.0.1:{server.server_port}/", dict(files), [], [])
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        servers.append(server)
-        return mirror
-
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+def new_mirror() -> Iterator[NewMirror]:
+    with mirrors() as new:
+        yield new
 
 
 @pytest.fixture
@@ -317,30 +249,9 @@ def closed_mirror() -> Iterator[str]:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache directory, for a MNIST that is the small data set."""
-    monkeypatch.delenv("MNIST_FN_DATA", raising=False)
-    digests = {
-        f"{name}.gz": (
-            hashlib.sha256(PACKED[f"{name}.gz"]).hexdigest(),
-            hashlib.sha256(PLAIN[name]).hexdigest(),
-        )
-        for name in FILES
-    }
-    monkeypatch.setattr(downloads, "MNIST", digests)
     directory = tmp_path / "mnist_fn" / "mnist"
-    monkeypatch.setattr(downloads, "_cache_directory", lambda: directory)
+    use_cache(monkeypatch, directory)
     return directory
-
-
-def use(monkeypatch: pytest.MonkeyPatch, *mirrors: Mirror | str) -> None:
-    urls = tuple(mirror.url if isinstance(mirror, Mirror) else mirror for mirror in mirrors)
-    monkeypatch.setattr(downloads, "MIRRORS", urls)
-
-
-NewMirror = Callable[[Contents], Mirror]
-
-
-def contents_of(directory: Path) -> Contents:
-    return {path.name: path.read_bytes() for path in directory.glob("*")}
 
 
 def test_mnist_is_downloaded_once(
@@ -379,69 +290,6 @@ def test_what_is_damaged_in_the_cache_is_downloaded_again(
     assert is_the_small_set(mf.load_mnist())
     assert mirror.log == ["HEAD", damaged]
     assert contents_of(cache) == PACKED
-
-
-def not_found(mirror: Mirror) -> None:
-    mirror.files.clear()
-
-
-def wrong_bytes(mirror: Mirror) -> None:
-    mirror.files.update(dict.fromkeys(PACKED, b"<html>log in to this network</html>"))
-
-
-def cut_off(mirror: Mirror) -> None:
-    mirror.cut_off.extend(PACKED)
-
-
-def last_is_wrong(mirror: Mirror) -> None:
-    mirror.files[f"{TEST_LABELS}.gz"] = PACKED[f"{TEST_LABELS}.gz"] + b"\0"
-
-
-FAILURES = [
-    (not_found, "answers with status 404"),
-    (wrong_bytes, "sends something else"),
-    (cut_off, "breaks off"),
-    (last_is_wrong, "sends something else"),
-]
-
-
-@pytest.mark.parametrize("failure", [failure for failure, _ in FAILURES])
-def test_the_next_mirror_helps_when_one_fails(
-    cache: Path,
-    new_mirror: NewMirror,
-    closed_mirror: str,
-    monkeypatch: pytest.MonkeyPatch,
-    failure: Callable[[Mirror], None],
-) -> None:
-    failing, good = new_mirror(PACKED), new_mirror(PACKED)
-    failure(failing)
-    use(monkeypatch, closed_mirror, failing, good)
-    assert is_the_small_set(mf.load_mnist())
-    assert contents_of(cache) == PACKED
-    assert f"{TEST_LABELS}.gz" in good.log
-
-
-@pytest.mark.parametrize(("failure", "reason"), FAILURES)
-def test_when_both_mirrors_fail_both_are_named_and_nothing_unverified_is_kept(
-    cache: Path,
-    new_mirror: NewMirror,
-    closed_mirror: str,
-    monkeypatch: pytest.MonkeyPatch,
-    failure: Callable[[Mirror], None],
-    reason: str,
-) -> None:
-    mirror = new_mirror(PACKED)
-    failure(mirror)
-    use(monkeypatch, closed_mirror, mirror)
-    with pytest.raises(DatasetError) as refusal:
-        mf.load_mnist()
-    message = str(refusal.value)
-    assert message.startswith("MNIST is not at hand and cannot be downloaded: ")
-    assert f"{closed_mirror} cannot be reached" in message
-    assert re.search(f"{re.escape(mirror.url)} [^;]*{reason}", message)
-    assert message.endswith("Put its four files into a directory and set MNIST_FN_DATA to it.")
-    # No temporary file, and nothing under a final name but what is right.
-    assert contents_of(cache).items() <= PACKED.items()
 
 
 def test_a_network_that_never_answers_is_not_waited_for(

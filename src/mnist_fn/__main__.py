@@ -1,6 +1,5 @@
 """``python -m mnist_fn`` and ``mnist-fn``: the command line, if what it needs is there."""
 
-import signal
 import sys
 
 
@@ -9,10 +8,8 @@ def main() -> None:
     try:
         from .effects.blas import restart_with_better_kernel
 
-        restart_with_better_kernel(sys.argv[1:])
+        restart_with_better_kernel()
         from .effects.cli import app
-
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("mnist_fn"):
             raise
@@ -22,7 +19,10 @@ def main() -> None:
         )
     except KeyboardInterrupt:
         sys.exit("mnist-fn: interrupted")
-    app()
+    try:
+        app()
+    except OSError as error:  # of a screen or file that cannot show what is asked for
+        sys.exit(f"mnist-fn: {error.strerror}")
 
 
 if __name__ == "__main__":

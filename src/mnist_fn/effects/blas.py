@@ -6,16 +6,18 @@ itself it can take one that leaves their widest instructions unused
 ``OPENBLAS_CORETYPE``, set before NumPy is loaded, names another.
 """
 
+import contextlib
 import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 _KERNEL_VARIABLE = "OPENBLAS_CORETYPE"
 
@@ -37,6 +39,11 @@ for _ in range(20):
     seconds.append(time.perf_counter() - start)
 print(2 * 1536**3 / sorted(seconds)[len(seconds) // 2] / 1e9)
 """
+
+
+# For `one_thread`: for each block that is in it, what ends the limit that they share.
+_lock = threading.Lock()
+_blocks: list[Callable[[], None]] = []
 
 
 class Blas(NamedTuple):
@@ -70,6 +77,60 @@ def numpys_blas() -> Blas | None:
     return None
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Give BLAS one thread, for all in this process, until the last of such blocks is left.
+
+    Raises:
+        RuntimeError: another part of the program insists on more.
+
+    >>> with one_thread():
+    ...     blas = numpys_blas()
+    >>> blas is None or blas.threads
+    1
+
+    """
+    with _lock:
+        _blocks.append(_blocks[0] if _blocks else _begin_limit())
+    try:
+        # Some libraries count threads for each calling thread.
+        with threadpool_limits(1, "blas"):
+            if (blas := numpys_blas()) and blas.threads != 1:
+                raise RuntimeError(
+                    f"BLAS keeps {blas.threads} threads, which another part of this program "
+                    "has set with threadpoolctl; leave its block, or set it to 1"
+                )
+            yield
+    finally:
+        with _lock:
+            end = _blocks.pop()
+            if not _blocks:
+                end()
+
+
+def _begin_limit() -> Callable[[], None]:
+    """Limit BLAS to one thread until what is returned is called.
+
+    threadpoolctl lets one thread alone set and restore a limit for the whole process. One that
+    is in a block may be gone before the others are.
+    """
+    begun, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with threadpool_limits(1, "blas"):
+            begun.set()
+            over.wait()
+
+    def end() -> None:
+        over.set()
+        holder.join()
+
+    holder = threading.Thread(target=hold, daemon=True)
+    holder.start()
+    begun.wait()
+    return end
+
+
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Processor:
     """Return the name and the instruction sets of the processor, where Linux tells them."""
     try:
@@ -95,7 +156,7 @@ def better_kernel(blas: Blas | None, flags: frozenset[str]) -> str | None:
     return _AVX512_KERNEL if flags >= _AVX512_FLAGS else None
 
 
-def restart_with_better_kernel(arguments: list[str]) -> None:
+def restart_with_better_kernel() -> None:
     """Start the command line again with a better kernel, if there is one and none was chosen.
 
     The kernel is chosen when NumPy is loaded, which has happened by now. Nothing is done
@@ -105,7 +166,7 @@ def restart_with_better_kernel(arguments: list[str]) -> None:
     if _KERNEL_VARIABLE in os.environ or os.environ.get("MNIST_FN_BLAS") == "keep":
         return
     if kernel := better_kernel(numpys_blas(), processor().flags):
-        command = [sys.executable, "-m", "mnist_fn", *arguments]
+        command = [sys.executable, *sys.orig_argv[1:]]
         os.execve(sys.executable, command, os.environ | {_KERNEL_VARIABLE: kernel})
 
 

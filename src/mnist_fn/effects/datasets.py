@@ -4,6 +4,7 @@ import hashlib
 import importlib.resources
 import os
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from .. import idx
 from ..arrays import freeze
 from ..batches import Dataset
 from ..contracts import checked
-from . import downloads
+from . import downloads, mapping
 from .downloads import DatasetError as DatasetError
 
 # Such as train-images-idx3-ubyte.gz, t10k-labels.idx1-ubyte, qmnist-test-labels-idx2-int.
@@ -21,6 +22,8 @@ _FILE_NAME = re.compile(
     r"[-.]idx\d-(?:ubyte|int)(?:\.gz)?"
 )
 
+_LARGE = 1 << 28  # bytes, from which on a file is mapped if nothing else is said
+_GZIP_MAGIC = b"\x1f\x8b"
 
 _PARTS = [(part, kind) for part in ("train", "test") for kind in ("images", "labels")]
 
@@ -45,7 +48,7 @@ def load_mnist(directory: str | os.PathLike[str] | None = None) -> Dataset:
         files = _find(Path(where))
     else:  # what was verified in the cache, whatever else may lie there
         files = dict(zip(_PARTS, downloads.cached_mnist(), strict=True))
-    dataset = _read(files, "mnist")
+    dataset = _read(files, "mnist", mmap=False)
     X_train, Y_train, X_test, Y_test = dataset[1:]
     arrays = (_pictures(X_train), Y_train, _pictures(X_test), Y_test)
     for (file, (_, digest)), array in zip(downloads.MNIST.items(), arrays, strict=True):
@@ -64,20 +67,30 @@ def _pictures(X: np.ndarray) -> np.ndarray:
 
 
 @checked
-def load_idx_dataset(directory: str | os.PathLike[str]) -> Dataset:
+def load_idx_dataset(directory: str | os.PathLike[str], mmap: bool | None = None) -> Dataset:
     """Return the data set of a directory with the four files of the MNIST format.
 
     It reads MNIST, Fashion-MNIST, KMNIST, QMNIST and EMNIST as they are distributed:
     compressed with gzip or not, with a dash or a dot before ``idx``, with a prefix
     such as ``qmnist-`` or ``emnist-digits-``. The images of EMNIST, which lie on
-    their side in its files, are put upright.
+    their side in its files, are put upright, for which they are read into memory.
+
+    A file that is mapped is read where the arrays are looked at, and can be larger than memory.
+    What was read of it counts as this process's memory until the system wants it back, which
+    costs nothing. It must stay as it is while the arrays are in use.
+
+    Args:
+        directory: where the files are.
+        mmap: whether to map the files and not to read them. None maps those that are larger
+            than 256 MB and not compressed.
 
     Raises:
-        DatasetError: a file is missing, or the files do not belong together.
+        DatasetError: a file is missing, the files do not belong together, or one that is to be
+            mapped is compressed.
         IdxError: a file is damaged.
 
     """
-    return _read(_find(Path(directory)), str(directory))
+    return _read(_find(Path(directory)), str(directory), mmap)
 
 
 @checked
@@ -134,8 +147,8 @@ def _find(directory: Path) -> dict[tuple[str, str], Path]:
     return files
 
 
-def _read(files: dict[tuple[str, str], Path], name: str) -> Dataset:
-    arrays = {part: idx.decode(path.read_bytes(), str(path)) for part, path in files.items()}
+def _read(files: dict[tuple[str, str], Path], name: str, mmap: bool | None) -> Dataset:
+    arrays = {part: idx.decode(_content(path, mmap), str(path)) for part, path in files.items()}
     shapes = {part: arrays[part, "images"].shape[1:] for part in ("train", "test")}
     X_train, Y_train = _samples("train", files, arrays)
     X_test, Y_test = _samples("test", files, arrays)
@@ -145,6 +158,18 @@ def _read(files: dict[tuple[str, str], Path], name: str) -> Dataset:
             f"{shapes['test']}; they must come from one data set"
         )
     return Dataset(name, X_train, Y_train, X_test, Y_test)
+
+
+def _content(path: Path, mmap: bool | None) -> memoryview:
+    if not (mmap or (mmap is None and path.stat().st_size > _LARGE)):
+        return memoryview(path.read_bytes())
+    content = mapping.mapped(path)
+    if mmap and content[:2] == _GZIP_MAGIC:
+        raise DatasetError(
+            f"{path} is compressed and cannot be mapped; unpack it with "
+            f"`gunzip {shlex.quote(str(path))}`, or read it, with mmap=False"
+        )
+    return content
 
 
 def _samples(

@@ -38,6 +38,7 @@ MNIST = {
 }
 
 _SECONDS_TO_ANSWER = 5.0
+_SECONDS_OF_SILENCE = 10.0  # after which a mirror that was sending is given up
 
 
 class DatasetError(Exception):
@@ -73,12 +74,14 @@ def cached_mnist() -> list[Path]:
     import requests  # pooch's own client
 
     def is_good(file: str) -> bool:
-        path = directory / file
-        return path.is_file() and pooch.file_hash(str(path)) == MNIST[file][0]
+        try:
+            return bool(pooch.file_hash(str(directory / file)) == MNIST[file][0])
+        except OSError:  # not there, or not to be read
+            return False
 
     wanted = [file for file in MNIST if not is_good(file)]
     mirrors, reasons = _ask(MIRRORS) if wanted else ([], {})
-    downloader = pooch.HTTPDownloader(timeout=10, progressbar=sys.stderr.isatty())
+    downloader = pooch.HTTPDownloader(timeout=_SECONDS_OF_SILENCE, progressbar=sys.stderr.isatty())
     for file in wanted:
         for mirror in mirrors:
             if mirror in reasons:
@@ -144,6 +147,8 @@ def _reason(error: Exception) -> str:
     match error:
         case requests.HTTPError():
             return f"answers with status {error.response.status_code}"
+        case requests.TooManyRedirects():
+            return "redirects endlessly"
         case requests.Timeout():
             return "does not answer in time"
         case requests.ConnectionError() | requests.exceptions.ChunkedEncodingError():

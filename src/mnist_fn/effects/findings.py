@@ -90,8 +90,9 @@ def _results(
         ("images shown", ", ".join(sorted(views))),
         ("parameters", f"{sum(array.size for p, _ in members for array in p):,}"),
     ]
-    if history:
-        rows.append(("training time", f"{sum(record.seconds for record in history):,.1f} s"))
+    seconds = sum(record.seconds for record in history)
+    if history and math.isfinite(seconds):
+        rows.append(("training time", f"{seconds:,.1f} s"))
     return Table("Results", rows)
 
 

@@ -17,7 +17,7 @@ from .newest import newest_model
 from .predicting import Answer, answers, check_pixels, json_of, line_of, shown
 from .sessions import check_can_write, load_data
 from .terminal import CommandError, DataOption, clear_errors, new_console, percent, say
-from .watching import evaluate_members
+from .validation import evaluate_members
 
 PREDICT_EXAMPLES = (
     "Examples: mnist-fn predict 7.png; mnist-fn predict model.npz drawings/ '*.jpg' --json; "
@@ -168,8 +168,14 @@ def page(
 
 
 def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as file:
-        file.write(content)
+    try:
+        with replacing(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise CommandError(
+            f"{path} cannot be written: {error.strerror}; make room, or name a file elsewhere "
+            "with --output"
+        ) from error
 
 
 def _model_and_data(

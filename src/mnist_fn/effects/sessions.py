@@ -1,19 +1,19 @@
 """A training from what it was told to the file it leaves, begun anew or resumed."""
 
 import contextlib
-import hashlib
+import math
 import os
+import secrets
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from ..batches import Dataset, hold_out
+from ..batches import Dataset
 from ..committees import Member
-from ..evaluation import EpochRecord
 from ..idx import IdxError
 from ..keys import key
 from ..recipes import RECIPES, Recipe
@@ -27,12 +27,11 @@ from .checkpoints import (
 )
 from .datasets import DatasetError, load_digits, load_idx_dataset, load_mnist
 from .files import check_replaceable
-from .models import save_params
+from .models import ModelError, save_params
 from .newest import remember
-from .terminal import CommandError, heed_interruptions, percent, say, version
-from .watching import Training, evaluate_members, train_watched
-
-_HELD_BACK = 1 / 12  # of the training images, if nothing else is said: 5,000 of MNIST
+from .terminal import CommandError, interruptible, percent, say, version
+from .validation import digest_of, evaluate_members, hold_back
+from .watching import Training, train_watched
 
 
 def load_data(data: str | None, console: Console) -> Dataset:
@@ -67,29 +66,29 @@ def training_of(
     settings: Recipe, seed: int, dataset: Dataset, held_back: int | None
 ) -> tuple[Training, Mapping[str, str]]:
     """Return a training, and in words what it is told."""
-    m = len(dataset.Y_train)
-    held_back = int(m * _HELD_BACK) if held_back is None else held_back
-    if not 0 <= held_back < m:
-        raise CommandError(
-            f"{held_back} images are to be held back for validation, but there are {m:,}; "
-            "name fewer with --validation"
-        )
+    try:
+        parts = hold_back(dataset.X_train, dataset.Y_train, held_back)
+    except ValueError as error:
+        raise CommandError(f"{error} with --validation") from error
+    told = told_of(settings, seed, dataset, len(parts.Y_test))
+    dataset = dataset._replace(X_train=parts.X_train, Y_train=parts.Y_train)
+    words = {name: str(value) for name, value in told.items()}
+    return Training(settings, key(seed), dataset, parts.X_test, parts.Y_test), words
+
+
+def told_of(
+    settings: Recipe, seed: int, dataset: Dataset, held_back: int, digest: str | None = None
+) -> dict[str, object]:
+    """Return all that decides on the bits of a training, but for the machine."""
     X, Y = dataset.X_train, dataset.Y_train
-    digest = hashlib.sha256(X.T.tobytes() + Y.tobytes()).hexdigest()
-    X_validation, Y_validation = X[:, m:], Y[m:]
-    if held_back:
-        parts = hold_out(X, Y, held_back)
-        X_validation, Y_validation = parts.X_test, parts.Y_test
-        dataset = dataset._replace(X_train=parts.X_train, Y_train=parts.Y_train)
-    told = {"recipe": settings.name, "data": dataset.name, "seed": str(seed)}
-    told |= {"training images": str(m - held_back), "held back": str(held_back)}
+    told: dict[str, object] = {"recipe": settings.name, "data": dataset.name, "seed": seed}
+    told |= {"training images": len(Y) - held_back, "held back": held_back}
     of_recipe = settings._asdict()
     for name in ("name", "about", "g"):
         del of_recipe[name]
-    told |= {name.replace("_", " "): str(value) for name, value in of_recipe.items()}
-    told |= {"activation": settings.g.name, "training data": digest}
-    told |= {"mnist_fn": version(), "numpy": np.__version__}
-    return Training(settings, key(seed), dataset, X_validation, Y_validation), told
+    told |= {name.replace("_", " "): value for name, value in of_recipe.items()}
+    told |= {"activation": settings.g.name, "training data": digest or digest_of(X, Y)}
+    return told | {"mnist_fn": version(), "numpy": np.__version__}
 
 
 @contextlib.contextmanager
@@ -205,20 +204,31 @@ def train_and_save(
     if not trained.members:
         raise CommandError(trained.ended + again)
     members = assemble(settings, trained.members)
-    save_params(
-        output,
-        members,
-        g=settings.g,
-        trained_on=dataset.name,
-        history=_reproducible(trained.history),
-        settings=start.settings,
-    )
-    remember(output)
-    heed_interruptions()
-    if trained.ended:
+
+    def save(path: Path) -> None:
+        save_params(
+            path,
+            members,
+            g=settings.g,
+            trained_on=dataset.name,
+            # Without times, so that the same command writes the same bytes.
+            history=[record._replace(seconds=math.nan) for record in trained.history],
+            settings=start.settings,
+        )
+
+    saved, why_there = _save(save, output, directory)
+    remember(saved)
+    if ended := "; ".join(filter(None, [trained.ended, why_there])):
         reached = _of(settings, trained.members)
-        raise CommandError(f"{trained.ended}; what was reached{reached} is in {output}{again}")
-    result = evaluate_members(members, dataset.X_test, dataset.Y_test, settings.g)
+        raise CommandError(f"{ended}; what was reached{reached} is in {saved}{again}")
+    try:
+        with interruptible():
+            result = evaluate_members(members, dataset.X_test, dataset.Y_test, settings.g)
+    except KeyboardInterrupt:
+        raise CommandError(
+            f"interrupted while testing the network, which is saved in {output}; "
+            "mnist-fn evaluate tests it again"
+        ) from None
     seconds = sum(record.seconds for record in trained.history)
     say(
         console,
@@ -227,14 +237,18 @@ def train_and_save(
     )
 
 
-def _reproducible(history: Sequence[EpochRecord]) -> Sequence[EpochRecord]:
-    """Return the history, without its times if files are to be the same bytes every time.
-
-    Source: https://reproducible-builds.org/specs/source-date-epoch/
-    """
-    if not os.environ.get("SOURCE_DATE_EPOCH"):
-        return history
-    return [record._replace(seconds=0.0) for record in history]
+def _save(save: Callable[[Path], None], output: Path, directory: Path | None) -> tuple[Path, str]:
+    """Save a network, if need be among the temporary files; return where, and why not as told."""
+    try:
+        save(output)
+    except ModelError as error:
+        with contextlib.suppress(ModelError, OSError):
+            elsewhere = Path(tempfile.gettempdir(), f"mnist_fn-{secrets.token_hex(8)}.npz")
+            save(elsewhere)
+            return elsewhere, str(error)
+        again = f"--resume {directory}" if directory else "and the same options"
+        raise CommandError(f"{error}; once it can, use mnist-fn train {again}") from error
+    return output, ""
 
 
 def headline(training: Training, seed: int) -> str:

@@ -1,14 +1,17 @@
 """What the command line shows: lines, a progress bar, errors."""
 
 import contextlib
+import errno
 import importlib.metadata
 import io
 import math
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -42,8 +45,10 @@ def say(console: Console, text: str) -> None:
     """Print a line; a reader that has gone away (``| head``) must not cost the training."""
     try:
         console.print(text)
-    except (OSError, SystemExit):
+    except (OSError, SystemExit) as error:
         console.quiet = True
+        if isinstance(error, OSError) and error.errno != errno.EPIPE:
+            typer.echo(f"mnist-fn: this cannot be shown or written: {error.strerror}", err=True)
 
 
 def progress_bar(console: Console) -> Progress:
@@ -59,16 +64,29 @@ def progress_bar(console: Console) -> Progress:
     )
 
 
-def heed_interruptions() -> None:
-    """Let Ctrl-C, and SIGTERM like it, raise a ``KeyboardInterrupt``."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+def note_interruptions() -> Callable[[], bool]:
+    """Only note Ctrl-C and SIGTERM from now on; return what tells whether there was one."""
+    came: list[int] = []
+    _handle_interruptions(lambda number, frame: came.append(number))
+    return lambda: bool(came)
 
 
-def ignore_interruptions() -> None:
-    """Let nothing but SIGKILL come between what was reached and its file."""
+def _handle_interruptions(handler: Callable[[int, FrameType | None], object]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and shell scripts start it
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C, and SIGTERM like it, raise a ``KeyboardInterrupt`` for a while."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        _handle_interruptions(signal.default_int_handler)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def printable(text: str) -> str:
@@ -92,22 +110,25 @@ def percent(share: float) -> str:
 @contextlib.contextmanager
 def clear_errors() -> Iterator[None]:
     """Turn what a user can put right into a line on stderr and exit status 1."""
-    try:
-        yield
-    except (
-        CheckpointError,
-        CommandError,
-        DatasetError,
-        IdxError,
-        ModelError,
-        OSError,
-        ValueError,
-    ) as error:
-        typer.echo(f"mnist-fn: {error}", err=True)
-        raise typer.Exit(1) from error
-    except MemoryError as error:
-        typer.echo(f"mnist-fn: there is not enough memory; {error}", err=True)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        typer.echo("mnist-fn: interrupted", err=True)
-        raise typer.Exit(1) from None
+    # Numbers that overflow are found out by what comes of them, and reported in words.
+    with interruptible(), np.errstate(over="ignore", invalid="ignore"):
+        try:
+            yield
+        except (
+            CheckpointError,
+            CommandError,
+            DatasetError,
+            IdxError,
+            ModelError,
+            OSError,
+            ValueError,
+        ) as error:
+            typer.echo(f"mnist-fn: {error}", err=True)
+            raise typer.Exit(1) from error
+        except MemoryError as error:
+            typer.echo(f"mnist-fn: there is not enough memory; {error}", err=True)
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt:
+            note_interruptions()
+            typer.echo("mnist-fn: interrupted", err=True)
+            raise typer.Exit(1) from None

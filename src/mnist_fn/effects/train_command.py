@@ -28,6 +28,12 @@ def _finite(number: float | None) -> float | None:
     return number
 
 
+def _named(name: str | None) -> Path | None:
+    if name == "":  # which a Path makes the current directory
+        raise typer.BadParameter("the name is empty; give one, or leave the option out.")
+    return None if name is None else Path(name)
+
+
 _RECIPES = [f"{recipe.name}: {recipe.about}." for recipe in RECIPES.values()]
 _TIMES = "Recipes, with the time on one core of a Zen 4 server:"
 
@@ -41,6 +47,18 @@ def _recipe_name(name: str | None) -> str | None:
     return name
 
 
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME|list",
+        callback=_recipe_name,
+        help="The settings to start from: see below. By default quick, or digits for the "
+        "built-in digits.",
+        show_default=False,
+    ),
+]
+
 EPILOG = "\n\n".join([_TIMES, *_RECIPES])
 _OWN = "the recipe's own"
 
@@ -48,16 +66,7 @@ _OWN = "the recipe's own"
 def train(
     context: typer.Context,
     data: DataOption = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|list",
-            callback=_recipe_name,
-            help="The settings to start from: see below. By default quick, or digits for the "
-            "built-in digits.",
-            show_default=False,
-        ),
-    ] = None,
+    recipe: RecipeOption = None,
     hidden: Annotated[
         int | None, typer.Option(min=1, help="The number of hidden units.", show_default=_OWN)
     ] = None,
@@ -86,18 +95,26 @@ def train(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Save what is reached after every epoch there.", show_default=False
+            metavar="DIR",
+            path_type=str,
+            callback=_named,
+            help="Save what is reached after every epoch there.",
+            show_default=False,
         ),
     ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
+            path_type=str,
+            callback=_named,
             help="Go on from the newest checkpoint there, with its settings.",
             show_default=False,
         ),
     ] = None,
-    output: Annotated[Path, typer.Option(help="The file to write.")] = Path("model.npz"),
+    output: Annotated[
+        Path, typer.Option(path_type=str, callback=_named, help="The file to write.")
+    ] = Path("model.npz"),
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Train a network and write it to a file.

@@ -2,25 +2,27 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from rich.console import Console
 
-from ..activation_functions import ActivationFunction
-from ..batches import Batch, Dataset, ordered_batches
+from ..batches import Batch, Dataset
 from ..committees import Member
-from ..evaluation import EpochRecord, Evaluation, evaluate
+from ..evaluation import EpochRecord
 from ..keys import Key
 from ..recipes import Recipe
 from ..runs import learning_rates, members_of, prepare
 from ..training import Step, TrainState, train_epochs
 from .checkpoints import Checkpoint, CheckpointError, leaves_of, with_leaves
-from .terminal import ignore_interruptions, percent, progress_bar, say
+from .mapping import released
+from .terminal import interruptible, note_interruptions, percent, progress_bar, say
+from .validation import record_of
 
 _MOST_LINES = 20  # of progress: a run of 500 epochs is not 500 lines
-_SAMPLE = 5_000  # training images that the loss and accuracy of an epoch are taken on
+
+_Batches: TypeAlias = Callable[[int], Iterable[Batch]]
 
 
 class Training(NamedTuple):
@@ -53,10 +55,11 @@ def train_watched(
 
     It goes on from ``start``, and hands what each epoch reaches to ``keep``. It ends before
     its time with Ctrl-C, when the loss is no longer a number, and when ``keep`` raises a
-    ``CheckpointError``. From its end on, Ctrl-C is ignored, so that what was reached can be
+    ``CheckpointError``. From then on, Ctrl-C is only noted, so that what was reached can be
     saved.
     """
     settings, key, dataset = training[:3]
+    parts = dataset._replace(X_test=training.X_validation, Y_test=training.Y_validation)
     steps = math.ceil(len(dataset.Y_train) / (settings.batch_size or len(dataset.Y_train)))
     in_all = len(settings.views) * settings.epochs
     every = -(-in_all // _MOST_LINES)
@@ -68,25 +71,35 @@ def train_watched(
         for params, (alone, _) in zip(start.finished, members, strict=False)
     )
     trained = _trained(finished, None, history)
+    # A KeyboardInterrupt at any place could come between what was reached and its file, or be
+    # swallowed by a callback of the garbage collector; a step is a good place, and soon there.
+    interrupted = note_interruptions()
     # Numbers that overflow are found out by the loss, and reported in words.
-    with progress_bar(console) as progress, np.errstate(over="ignore", invalid="ignore"):
-        bar = progress.add_task(
-            "training", total=in_all * steps, completed=len(start.history) * steps
-        )
+    calm = np.errstate(over="ignore", invalid="ignore")
+    try:
+        with progress_bar(console) as progress, calm:
+            bar = progress.add_task(
+                "training", total=in_all * steps, completed=len(start.history) * steps
+            )
 
-        def shown(step: Step[Any]) -> Step[Any]:
-            def shown_step(state: TrainState[Any], batch: Batch) -> TrainState[Any]:
-                after: TrainState[Any] = step(state, batch)
-                progress.advance(bar)
-                return after
+            def shown(step: Step[Any]) -> Step[Any]:
+                def shown_step(state: TrainState[Any], batch: Batch) -> TrainState[Any]:
+                    if interrupted():
+                        raise KeyboardInterrupt
+                    after: TrainState[Any] = step(state, batch)
+                    progress.advance(bar)
+                    return after
 
-            return shown_step
+                return shown_step
 
-        try:
+            def let_go(batches: _Batches) -> _Batches:
+                return lambda epoch: released(batches(epoch), dataset.X_train)
+
             leaves = start.leaves
             for index, (alone, member_key) in list(enumerate(members))[len(finished) :]:
-                run = prepare(alone, member_key, dataset.X_train, dataset.Y_train)
-                run = run._replace(step=shown(run.step))
+                with interruptible():
+                    run = prepare(alone, member_key, dataset.X_train, dataset.Y_train)
+                run = run._replace(step=shown(run.step), batches=let_go(run.batches))
                 if leaves:
                     run = run._replace(state=with_leaves(run.state, leaves))
                     trained = _trained(finished, Member(run.state.params, *alone.views), history)
@@ -96,7 +109,15 @@ def train_watched(
                     seconds = time.perf_counter() - began
                     member = Member(state.params, *alone.views)
                     rate = rates(state.epoch * steps - 1)
-                    record = _record(training, member, index, state.epoch, rate, seconds)
+                    record = record_of(
+                        member,
+                        settings.g,
+                        parts,
+                        index=index,
+                        epoch=state.epoch,
+                        learning_rate=rate,
+                        seconds=seconds,
+                    )
                     history = (*history, record)
                     over = state.epoch == run.epochs
                     if math.isfinite(record.training_loss):
@@ -113,15 +134,12 @@ def train_watched(
                     params = tuple(member.params for member in finished)
                     keep(Checkpoint(start.settings, history, params, rest))
                     began = time.perf_counter()
-            ignore_interruptions()
-        except KeyboardInterrupt:
-            ignore_interruptions()
-            where = f"after {_where(history[-1], settings)}" if history else "in the first epoch"
-            nothing = "" if trained.members else "; nothing was written"
-            return trained._replace(ended=f"interrupted {where}{nothing}", resumable=True)
-        except CheckpointError as error:
-            ignore_interruptions()
-            return trained._replace(ended=str(error))
+    except KeyboardInterrupt:
+        where = f"after {_where(history[-1], settings)}" if history else "in the first epoch"
+        nothing = "" if trained.members else "; nothing was written"
+        return trained._replace(ended=f"interrupted {where}{nothing}", resumable=True)
+    except CheckpointError as error:
+        return trained._replace(ended=str(error))
     return trained
 
 
@@ -131,21 +149,6 @@ def _trained(
     """Return what was reached: of a committee whole members count, and else what there is."""
     reached = finished or (() if member is None else (member,))
     return Trained(reached, [record for record in history if record.member < len(reached)])
-
-
-def _record(
-    training: Training, member: Member, index: int, epoch: int, rate: float, seconds: float
-) -> EpochRecord:
-    """Return how an epoch went, on images that it is trained on and on those held back."""
-    g, dataset = training.settings.g, training.dataset
-    part = dataset.X_train[:, :_SAMPLE], dataset.Y_train[:_SAMPLE]
-    on_training = evaluate_members([member], *part, g)
-    loss = accuracy = math.nan
-    if len(training.Y_validation):
-        held_back = evaluate_members([member], training.X_validation, training.Y_validation, g)
-        loss, accuracy = held_back.loss, held_back.accuracy
-    measured = on_training.loss, on_training.accuracy, loss, accuracy
-    return EpochRecord(index, epoch, rate, *measured, seconds)
 
 
 def _line(record: EpochRecord, settings: Recipe) -> str:
@@ -168,11 +171,3 @@ def _where(record: EpochRecord, settings: Recipe) -> str:
     text = f"epoch {record.epoch}/{settings.epochs}"
     members = len(settings.views)
     return text if members == 1 else f"member {record.member + 1}/{members}  {text}"
-
-
-def evaluate_members(
-    members: Sequence[Member], X: np.ndarray, Y: np.ndarray, g: ActivationFunction
-) -> Evaluation:
-    """Return how well a network or a committee does on images as they are stored."""
-    dtype = members[0].params.W1.dtype.type
-    return evaluate(members, ordered_batches(X, Y, dtype=dtype), g)
