@@ -124,3 +124,10 @@ def test_live_pixels_are_all_that_are_ever_set_and_fill_up_rows_of_16(n: int, se
 def test_mnist_has_67_pixels_that_are_never_set(mnist: mf.Dataset) -> None:
     assert np.count_nonzero(~mnist.X_train.any(axis=1)) == 67
     assert len(mf.live_pixels(mnist.X_train)) == 720
+
+
+def test_sizes_are_as_the_signatures_say_if_nothing_else_is_said() -> None:
+    X, Y = np.zeros((1, 10_002), np.uint8), np.zeros(10_002, np.uint8)
+    assert [len(batch.Y) for batch in mf.ordered_batches(X, Y)] == [*[1000] * 10, 2]
+    assert {len(batch.Y) for batch in mf.epoch_batches(mf.key(0), 0, X, Y)} == {128, 10_002 % 128}
+    assert len(mf.hold_out(X, Y).Y_test) == 10_000

@@ -7,7 +7,7 @@ import pytest
 
 import mnist_fn as mf
 from mnist_fn import Recipe, recipes
-from mnist_fn.views import as_they_are, deslanted
+from mnist_fn.views import as_they_are, deslanted, standardized
 
 SMALL = recipes.digits._replace(hidden=6, epochs=3, batch_size=100)
 RANDOM = SMALL._replace(distortion=mf.Distortion(), pixel_dropout=0.1, hidden_dropout=0.3)
@@ -184,3 +184,58 @@ def test_images_that_are_not_square_cannot_be_distorted(Y: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"^prepare: images of 15 pixels are not square"):
         mf.prepare(RANDOM, KEY, X, Y)
     mf.prepare(SMALL, KEY, X, Y)
+
+
+@pytest.mark.parametrize(("epochs", "shares"), [(1, [1.0]), (2, [1.0, 0.5])])
+def test_a_short_training_begins_with_the_whole_distortion(
+    X: np.ndarray, Y: np.ndarray, epochs: int, shares: list[float]
+) -> None:
+    most = mf.Distortion(0, shift=8)
+    recipe = SMALL._replace(epochs=epochs, distortion=most, distortion_end=0.5)
+    run = mf.prepare(recipe, KEY, X, Y)
+    _, order_key, distortion_key, _ = mf.split(KEY, 4)
+    for epoch, share in enumerate(shares):
+        before = next(iter(mf.epoch_batches(order_key, epoch, X, Y, 100)))
+        key = mf.fold_in(mf.fold_in(distortion_key, epoch), 0)
+        less = mf.Distortion(0, 4, share * 10, share * 0.1, share * 0.1, share * 8)
+        expected = mf.distort(key, before.X, less)[run.pixels]
+        np.testing.assert_allclose(next(iter(run.batches(epoch))).X, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["a", "as they are", "z"])
+def test_a_view_is_applied_whatever_its_name(X: np.ndarray, Y: np.ndarray, name: str) -> None:
+    upside_down = mf.View(name, lambda X: X[::-1])
+    run = mf.prepare(SMALL._replace(views=(upside_down,)), KEY, X, Y)
+    expected = mf.prepare(SMALL, KEY, X[::-1], Y)
+    for batch, other in zip(run.batches(0), expected.batches(0), strict=True):
+        assert same(batch, other)
+
+
+def test_the_published_figures_are_of_these_settings() -> None:
+    """Whoever changes one of them measures anew: benchmarks/recipes.py and paper_table.py."""
+
+    def settings(recipe: Recipe) -> dict[str, Any]:
+        usual = Recipe("", 0, 0, None, 0.1, momentum=0.9, schedule="cosine")._asdict()
+        told = ("name", "about")
+        return {k: v for k, v in recipe._asdict().items() if k not in told and v != usual[k]}
+
+    sgd: dict[str, Any] = {"momentum": 0.0, "schedule": "constant"}
+    wide = {"hidden": 800, "batch_size": 128, "nesterov": True, "warm_up": 1, "views": (deslanted,)}
+    bent = mf.Distortion(24, 4, 12, 0.12, 0.12, 1.2)
+    elastic = wide | {"epochs": 150, "distortion": bent, "distortion_end": 0.4}
+    four = (as_they_are, deslanted, standardized, deslanted)
+    assert {name: settings(recipe) for name, recipe in recipes.RECIPES.items()} == {
+        "quick": {
+            "hidden": 256,
+            "epochs": 8,
+            "batch_size": 64,
+            "distortion": mf.Distortion(10, 4, 10, 0.1, 0.1, 1),
+        },
+        "digits": {"hidden": 128, "epochs": 100, "batch_size": 64},
+        "plain": wide | {"epochs": 100, "pixel_dropout": 0.2, "hidden_dropout": 0.5},
+        "elastic": elastic,
+        "best": elastic | {"views": (deslanted, deslanted), "joined": True},
+        "committee": elastic | {"views": four},
+        "seed": sgd | {"hidden": 10, "epochs": 500, "init": "uniform"},
+    }
+    assert mf.Distortion() == (20, 4, 10, 0.1, 0.1, 1)

@@ -10,16 +10,21 @@ from .arrays import GreyImages, Images, Labels, Pixels, freeze, frozen
 from .contracts import checked, unchecked
 from .keys import Key, fold_in, generator
 
+_WINDOW = 64  # blocks that are shuffled together
+
 
 class Batch(NamedTuple):
-    """Images in [0, 1], one per column, and their labels."""
+    """``X``: images in [0, 1], one per column; ``Y``: their labels."""
 
     X: Images
     Y: Labels
 
 
 class Dataset(NamedTuple):
-    """Images as they are stored (0 to 255), one per column, and their labels."""
+    """A name; images as they are stored (0 to 255), one per column, and their labels.
+
+    ``X_train`` and ``Y_train`` are to learn from, ``X_test`` and ``Y_test`` to be judged by.
+    """
 
     name: str
     X_train: UInt8[np.ndarray, "pixels m_train"]
@@ -99,14 +104,30 @@ def epoch_batches(
     Y: Labels,
     batch_size: int = 128,
     dtype: type[np.float32] | type[np.float64] = np.float32,
+    block: int | None = None,
 ) -> Iterator[Batch]:
     """Yield each sample once, in an order that depends on ``key`` and ``epoch`` only.
 
     The last batch holds what is left over. If one batch holds them all, they keep
     their own order, as the gradient does not depend on it.
 
+    Without ``block`` every order is as probable as any other. A file larger than memory would
+    be read from anywhere at each step; with ``block`` it is read in pieces, and no more than
+    64 of them are held at a time: the blocks of so many samples that lie one after the other
+    come in random order, and the samples of each 64 blocks are shuffled together. What is left
+    of them after the last whole batch is shuffled with the next 64.
+
+    Args:
+        key: from which the order is drawn.
+        epoch: the number of the epoch, counted from 0.
+        X: the images as they are stored.
+        Y: their labels.
+        batch_size: how many samples are in a batch.
+        dtype: the precision of the batches.
+        block: how many samples are in a block.
+
     Raises:
-        ValueError: ``batch_size`` is less than 1, or ``epoch`` is negative.
+        ValueError: ``batch_size`` or ``block`` is less than 1, or ``epoch`` is negative.
 
     >>> from mnist_fn import key
     >>> X, Y = np.zeros((784, 300), np.uint8), np.zeros(300, np.uint8)
@@ -117,12 +138,40 @@ def epoch_batches(
     _check_batch_size(batch_size)
     if epoch < 0:
         raise ValueError(f"epoch_batches: epoch is {epoch}, but it must be 0 or more")
+    if block is not None and block < 1:
+        raise ValueError(f"epoch_batches: block is {block}, but it must be 1 or more")
     m = len(Y)
     if batch_size >= m:
         return ordered_batches(X, Y, batch_size, dtype)
+    if block is not None:
+        return _shuffled_blocks(fold_in(key, epoch), X, Y, batch_size, dtype, block)
     order = generator(fold_in(key, epoch)).permutation(m)
     parts = (order[i : i + batch_size] for i in range(0, m, batch_size))
     return (_batch(X, Y, part, dtype) for part in parts)
+
+
+def _shuffled_blocks(
+    key: Key,
+    X: np.ndarray,
+    Y: np.ndarray,
+    batch_size: int,
+    dtype: type[np.float32] | type[np.float64],
+    block: int,
+) -> Iterator[Batch]:
+    starts = generator(key).permutation(-(-len(Y) // block)) * block
+    images, labels = X[:, :0], Y[:0]
+    for first in range(0, len(starts), _WINDOW):
+        # In the order of the file: it makes no difference to the shuffle, but to a disk.
+        window = np.sort(starts[first : first + _WINDOW])
+        images = np.concatenate([images.T, *(X.T[i : i + block] for i in window)]).T
+        labels = np.concatenate([labels, *(Y[i : i + block] for i in window)])
+        order = generator(fold_in(key, first)).permutation(len(labels))
+        rest = len(order) % batch_size if first + _WINDOW < len(starts) else 0
+        for i in range(0, len(order) - rest, batch_size):
+            yield _batch(images, labels, order[i : i + batch_size], dtype)
+        # Copied, so that the window is let go before the next one is read.
+        left = order[len(order) - rest :]
+        images, labels = images.T.take(left, axis=0).T, labels.take(left)
 
 
 def _check_batch_size(batch_size: int) -> None:

@@ -11,6 +11,7 @@ import gzip
 import io
 import math
 import zlib
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -28,6 +29,7 @@ _DTYPES: dict[int, np.dtype] = {
 }
 _CODES = {dtype.newbyteorder("="): code for code, dtype in _DTYPES.items()}
 _MOST_DIMENSIONS = 64  # NumPy's own limit
+_LONGEST_HEADER = 4 + 4 * _MOST_DIMENSIONS
 _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK = 1 << 20
 
@@ -37,14 +39,16 @@ class IdxError(ValueError):
 
 
 @checked
-def decode(content: bytes, name: str = "IDX data") -> Shaped[np.ndarray, "..."]:
+def decode(content: bytes | memoryview, name: str = "IDX data") -> Shaped[np.ndarray, "..."]:
     """Return the array in an IDX file's content, plain or compressed with gzip.
 
     No more is unpacked than the header declares, and nothing is allocated on the
     header's word alone.
 
     Args:
-        content: the whole file.
+        content: the whole file. The array of bytes lies in memory of its own; that of a plain
+            read-only ``memoryview``, such as a mapped file's, is a view of it, if its elements
+            are single bytes.
         name: what to call it in error messages, such as the file's name.
 
     Returns:
@@ -61,11 +65,18 @@ def decode(content: bytes, name: str = "IDX data") -> Shaped[np.ndarray, "..."]:
 3 elements of 1 byte (3), which end at offset 10
 
     """
-    if not content.startswith(_GZIP_MAGIC):
-        return _decode(io.BytesIO(content), name)
+    view = memoryview(content).cast("B")
+    if view[:2] != _GZIP_MAGIC:
+        dtype, shape = _header(io.BytesIO(view[:_LONGEST_HEADER]), name)
+        data = view[4 + 4 * len(shape) :]
+        may_share = isinstance(content, memoryview) and content.readonly
+        return _array(data, dtype, shape, name, copy=not may_share)
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-            return _decode(stream, name)
+            dtype, shape = _header(stream, name)
+            # One byte more than declared tells that there is more.
+            unpacked = _read(stream, math.prod(shape) * dtype.itemsize + 1)
+            return _array(memoryview(unpacked), dtype, shape, name, copy=False)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise IdxError(
             f"{name}: the gzip data is damaged or cut short ({error}); get the file again"
@@ -83,18 +94,32 @@ def encode(array: Shaped[np.ndarray, "..."]) -> bytes:
     '00 00 08 01 00 00 00 02 07 08'
 
     """
+    header = encode_header(array.dtype, array.shape)
+    return header + array.astype(_DTYPES[header[2]]).tobytes()
+
+
+@checked
+def encode_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """Return the beginning of an IDX file, after which come the elements of such an array.
+
+    Raises:
+        IdxError: the format has no code for the element type, or a size is 2^32 or more.
+
+    >>> encode_header(np.dtype(np.uint8), (60_000, 28, 28)).hex(" ", 4)
+    '00000803 0000ea60 0000001c 0000001c'
+
+    """
     # NumPy's newer kinds of elements have no byte order to ask for.
-    code = _CODES.get(array.dtype.newbyteorder("=")) if array.dtype.kind in "iuf" else None
+    code = _CODES.get(dtype.newbyteorder("=")) if dtype.kind in "iuf" else None
     if code is None:
         known = ", ".join(str(dtype) for dtype in _CODES)
-        raise IdxError(f"encode: IDX has no {array.dtype} elements; convert to one of {known}")
-    if any(size >= 1 << 32 for size in array.shape):
-        raise IdxError(f"encode: the shape is {array.shape}, but IDX sizes must be below 2^32")
-    sizes = np.array(array.shape, dtype=">u4").tobytes()
-    return bytes([0, 0, code, array.ndim]) + sizes + array.astype(_DTYPES[code]).tobytes()
+        raise IdxError(f"encode: IDX has no {dtype} elements; convert to one of {known}")
+    if any(size >= 1 << 32 for size in shape):
+        raise IdxError(f"encode: the shape is {shape}, but IDX sizes must be below 2^32")
+    return bytes([0, 0, code, len(shape)]) + np.array(shape, dtype=">u4").tobytes()
 
 
-def _decode(stream: io.BufferedIOBase, name: str) -> np.ndarray:
+def _header(stream: io.BufferedIOBase, name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
     magic = stream.read(4)
     if len(magic) < 4:
         raise IdxError(f"{name}: offset {len(magic)}: the data ends inside the 4-byte magic number")
@@ -119,37 +144,37 @@ def _decode(stream: io.BufferedIOBase, name: str) -> np.ndarray:
             f"{name}: offset {4 + len(sizes)}: the data ends inside the {ndim} sizes, "
             f"which end at offset {4 + 4 * ndim}"
         )
-    shape = tuple(np.frombuffer(sizes, ">u4").tolist())
-    return _elements(stream, name, _DTYPES[code], shape)
+    return _DTYPES[code], tuple(np.frombuffer(sizes, ">u4").tolist())
 
 
-def _elements(
-    stream: io.BufferedIOBase, name: str, dtype: np.dtype, shape: tuple[int, ...]
+def _read(stream: io.BufferedIOBase, most: int) -> bytearray:
+    # The data, not the header, says how much memory is taken.
+    data = bytearray()
+    while len(data) < most and (chunk := stream.read(min(_CHUNK, most - len(data)))):
+        data += chunk
+    return data
+
+
+def _array(
+    data: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...], name: str, copy: bool
 ) -> np.ndarray:
     start = 4 + 4 * len(shape)
     count = math.prod(shape)
     declared = count * dtype.itemsize
     unit = "byte" if dtype.itemsize == 1 else "bytes"
-    declares = f"the header declares {count} elements of {dtype.itemsize} {unit} ({declared})"
-    # The data, not the header, says how much memory is taken.
-    data = bytearray()
-    while len(data) < declared and (chunk := stream.read(min(_CHUNK, declared - len(data)))):
-        data += chunk
+    declares = (
+        f"the header declares {count} elements of {dtype.itemsize} {unit} ({declared}), "
+        f"which end at offset {start + declared - 1}"
+    )
     if len(data) < declared:
-        raise IdxError(
-            f"{name}: offset {start + len(data)}: the data ends, but {declares}, "
-            f"which end at offset {start + declared - 1}"
-        )
-    if stream.read(1):
-        raise IdxError(
-            f"{name}: offset {start + declared}: there is more data, but {declares}, "
-            f"which end at offset {start + declared - 1}"
-        )
+        raise IdxError(f"{name}: offset {start + len(data)}: the data ends, but {declares}")
+    if len(data) > declared:
+        raise IdxError(f"{name}: offset {start + declared}: there is more data, but {declares}")
     try:
         flat = np.frombuffer(data, dtype)
         flat.setflags(write=False)  # what is made of a bytearray would not be
         array = flat.reshape(shape)
     except ValueError as error:
         raise IdxError(f"{name}: offset 4: NumPy cannot have the shape {shape}: {error}") from error
-    (array,) = freeze((array.astype(dtype.newbyteorder("="), copy=False),))
+    (array,) = freeze((array.astype(dtype.newbyteorder("="), copy=copy),))
     return array

@@ -8,7 +8,7 @@ import numpy as np
 
 from .arrays import GreyImages, Labels, Pixels, freeze, frozen, side_of
 from .augment import Distortion, check_distortion, random_positions, resample
-from .batches import Batch, epoch_batches, live_pixels, ordered_batches
+from .batches import Batch, epoch_batches, live_pixels, ordered_batches, scale
 from .committees import Member, join
 from .contracts import checked, unchecked
 from .dropout import Dropout
@@ -21,9 +21,15 @@ from .schedules import Schedule, constant, cosine, warm_up
 from .training import Step, TrainState, init_state, make_step
 from .views import View, as_they_are
 
+_LARGE = 1 << 28  # bytes of images, from which on a training set may not fit into memory
+_BLOCK = 1024  # images that a disk reads in one go
+
 
 class Run(NamedTuple):
-    """The arguments of ``train_epochs``: a recipe made ready for a training set."""
+    """The arguments of ``train_epochs``: a recipe made ready for a training set.
+
+    ``step`` goes from the first ``state`` through the ``batches`` of so many ``epochs``.
+    """
 
     step: Step[Any]
     state: TrainState[Any]
@@ -40,6 +46,10 @@ def prepare(recipe: Recipe, key: Key, X: GreyImages, Y: Labels, classes: int = 1
     """Return the step, the first state and the batches that a recipe trains with.
 
     The same recipe, key and data give the same bits.
+
+    Of a training set of more than 256 MB no copy is made, as it may be a mapped file larger
+    than memory: it is shuffled in blocks of 1,024 images (see ``epoch_batches``), shown under a
+    view batch by batch, and trained on with all its pixels.
 
     Raises:
         ValueError: a number of the recipe is out of its range, it is for a committee, or
@@ -65,13 +75,20 @@ def prepare(recipe: Recipe, key: Key, X: GreyImages, Y: Labels, classes: int = 1
     params_key, order_key, distortion_key, dropout_key = split(key, 4)
     m = len(Y)
     batch_size = max(m, 1) if recipe.batch_size is None else recipe.batch_size
-    X = _seen(X, Y, *recipe.views)
-    pixels = live_pixels(X)
-    if recipe.distortion is None:
-        X = X.T.take(pixels, axis=1).T
+    (view,) = recipe.views
+    large = X.nbytes > _LARGE
+    if large:
+        (pixels,) = freeze((np.arange(len(X)),))
+    else:
+        X = _seen(X, Y, view)
+        pixels = live_pixels(X)
+        if recipe.distortion is None:
+            X = X.T.take(pixels, axis=1).T
 
     def batches_of(epoch: int) -> Iterable[Batch]:
-        batches = epoch_batches(order_key, epoch, X, Y, batch_size)
+        batches = epoch_batches(order_key, epoch, X, Y, batch_size, block=_BLOCK if large else None)
+        if large and view != as_they_are:
+            batches = (Batch(scale(_grey(view, X).T), Y) for X, Y in batches)
         if recipe.distortion is None:
             return batches
         share = 1 - (1 - recipe.distortion_end) * epoch / max(recipe.epochs - 1, 1)
@@ -159,20 +176,21 @@ def _seen(X: np.ndarray, Y: np.ndarray, view: View) -> np.ndarray:
     """Return the training set under a view, its grey values rounded to 256 again."""
     if view == as_they_are or len(Y) == 0:
         return X
-
-    def grey(part: np.ndarray) -> np.ndarray:
-        seen = view.function(part)
-        if seen.shape != part.shape or not (seen.min() >= 0 and seen.max() <= 1 + 1e-6):
-            raise ValueError(
-                f"prepare: the view {view.name!r} made images of shape {seen.shape} with values "
-                f"from {seen.min():g} to {seen.max():g} out of {part.shape}; "
-                "it must keep the shape, and values from 0 to 1"
-            )
-        rows: np.ndarray = np.rint(seen.T * 255).astype(np.uint8)
-        return rows
-
     # Some thousands at a time: as floating-point numbers, images are four times as large.
-    return np.concatenate([grey(part) for part, _ in ordered_batches(X, Y, 5000)]).T
+    return np.concatenate([_grey(view, part) for part, _ in ordered_batches(X, Y, 5000)]).T
+
+
+def _grey(view: View, X: np.ndarray) -> np.ndarray:
+    """Return images under a view as they are stored: 256 grey values, one image in each row."""
+    seen = view.function(X)
+    if seen.shape != X.shape or not (seen.min() >= 0 and seen.max() <= 1 + 1e-6):
+        raise ValueError(
+            f"prepare: the view {view.name!r} made images of shape {seen.shape} with values "
+            f"from {seen.min():g} to {seen.max():g} out of {X.shape}; "
+            "it must keep the shape, and values from 0 to 1"
+        )
+    rows: np.ndarray = np.rint(seen.T * 255).astype(np.uint8)
+    return rows
 
 
 def _part_of(distortion: Distortion, share: float) -> Distortion:

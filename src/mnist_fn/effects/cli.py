@@ -5,7 +5,9 @@ from typing import Annotated
 import typer
 
 from . import blas
+from .enlarge_command import enlarge
 from .model_commands import PREDICT_EXAMPLES, evaluate, page, predict, report
+from .sweep_command import SWEEP_EPILOG, sweep
 from .terminal import clear_errors, new_console, say
 from .terminal import version as package_version
 from .train_command import EPILOG, train
@@ -49,10 +51,12 @@ def _options(
 
 
 app.command(epilog=EPILOG)(train)
+app.command(epilog=SWEEP_EPILOG)(sweep)
 app.command()(evaluate)
 app.command(epilog=PREDICT_EXAMPLES)(predict)
 app.command()(report)
 app.command()(page)
+app.command()(enlarge)
 
 
 @app.command()
