@@ -16,12 +16,10 @@ MNIST is read from ``$MNIST_FN_DATA`` or the cache, or downloaded.
 import argparse
 import functools
 import itertools
-import multiprocessing
 import os
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when NumPy is imported, here and in the workers
@@ -31,6 +29,7 @@ from measuring import COLOURS, print_machine, save, save_picture, subplots
 
 import mnist_fn as mf
 from mnist_fn import Key, Member, Recipe, recipes, views
+from mnist_fn.effects.workers import cores, processes
 
 
 class Published(NamedTuple):
@@ -170,12 +169,11 @@ def main() -> None:
     print_machine()
     results: dict[str, Ours] = {}
     seeds = range(1 if quick else 5)
-    # Not forked: the parent has threads of its own.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
-        pending = [[pool.submit(train, job) for job in jobs(seed, quick)] for seed in seeds]
-        for seed, of_seed in zip(seeds, pending, strict=True):
-            for name, error, seconds in rows([future.result() for future in of_seed]):
+    by_seed = [list(jobs(seed, quick)) for seed in seeds]
+    with processes(cores()) as map:
+        trained = iter(map(train, itertools.chain.from_iterable(by_seed)))
+        for seed, of_seed in zip(seeds, by_seed, strict=True):
+            for name, error, seconds in rows(list(itertools.islice(trained, len(of_seed)))):
                 print(f"seed {seed}  {name:<10} {error:.2f} % in {seconds:.0f} s", flush=True)
                 row = results.setdefault(name, Ours(name, [], []))
                 row.errors.append(error)

@@ -4,11 +4,12 @@ The network: ``init_params``, ``forward``, ``loss``, ``backward``, ``update``, `
 ``accuracy``, with ``relu``, ``tanh`` or ``sigmoid``. Several as one: ``Member``,
 ``predict_committee``, ``committee_probabilities``, ``join``.
 
-Training: ``init_state``, ``make_step``, ``train``, ``train_epochs``, ``stop_early``. Optimizers:
-``sgd``, ``momentum``, ``rmsprop``, ``adam``, and around them ``decay_weights`` and
-``average_params``. Learning rates: ``constant``, ``cosine``, ``one_cycle``, ``warm_up``. Against
-overfitting: ``distort``, ``Dropout``. Against the writer's hand: ``deslant``, ``standardize``.
-Whole recipes, from ``recipes``: ``prepare``, ``members_of``, ``assemble``.
+Training: ``init_state``, ``make_step``, ``train``, ``train_epochs``, ``stop_early``. Over parts of
+a data set: ``sharded_gradients``. Optimizers: ``sgd``, ``momentum``, ``rmsprop``, ``adam``, and
+around them ``decay_weights`` and ``average_params``. Learning rates: ``constant``, ``cosine``,
+``one_cycle``, ``warm_up``. Against overfitting: ``distort``, ``Dropout``. Against the writer's
+hand: ``deslant``, ``standardize``. Whole recipes, from ``recipes``: ``prepare``, ``members_of``,
+``assemble``; many at once: ``sweep``.
 
 Data: ``load_mnist``, ``load_digits``, ``load_idx_dataset``, ``scale``, ``epoch_batches``,
 ``ordered_batches``, ``hold_out``, ``live_pixels``. Results: ``evaluate``, ``class_scores``,
@@ -60,6 +61,8 @@ from .effects.models import ModelError as ModelError
 from .effects.models import load_model as load_model
 from .effects.models import load_params as load_params
 from .effects.models import save_params as save_params
+from .effects.sweeps import Trial as Trial
+from .effects.sweeps import sweep as sweep
 from .evaluation import Calibration as Calibration
 from .evaluation import ClassScores as ClassScores
 from .evaluation import EpochRecord as EpochRecord
@@ -68,6 +71,7 @@ from .evaluation import calibration as calibration
 from .evaluation import class_scores as class_scores
 from .evaluation import evaluate as evaluate
 from .evaluation import mistakes as mistakes
+from .hints import Map as Map
 from .hints import SameFloat as SameFloat
 from .idx import IdxError as IdxError
 from .images import Picture as Picture
@@ -106,6 +110,7 @@ from .schedules import constant as constant
 from .schedules import cosine as cosine
 from .schedules import one_cycle as one_cycle
 from .schedules import warm_up as warm_up
+from .shards import sharded_gradients as sharded_gradients
 from .training import Step as Step
 from .training import TrainState as TrainState
 from .training import init_state as init_state

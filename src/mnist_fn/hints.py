@@ -6,8 +6,8 @@ import reprlib
 import types
 import typing
 from abc import ABCMeta
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from beartype import BeartypeConf
@@ -26,6 +26,7 @@ else:
 
 __all__ = [
     "Leaf",
+    "Map",
     "SameFloat",
     "alternatives",
     "first_misfit",
@@ -35,6 +36,9 @@ __all__ = [
     "is_same_float",
     "text_of",
 ]
+
+Map: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+"""``map``, or what stands in for it: it returns the results themselves, in order."""
 
 _UNIONS = (typing.Union, types.UnionType)
 _CONTAINERS = (tuple, list, dict)
