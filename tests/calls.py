@@ -102,6 +102,13 @@ CALLS: dict[str, Call] = {
     "epoch_batches": Call(
         mf.epoch_batches, {"key": mf.key(1), "epoch": 2, "X": GREY, "Y": Y, "batch_size": 3}
     ),
+    "epoch_batches.block": Call(
+        mf.epoch_batches,
+        {"key": mf.key(1), "epoch": 2, "X": GREY, "Y": Y, "batch_size": 3, "block": 1},
+    ),
+    "sharded_gradients": Call(
+        mf.sharded_gradients, {"params": PARAMS, "shards": [BATCH, mf.Batch(X[:, :1], Y[:1])]}
+    ),
     "hold_out": Call(mf.hold_out, {"X": GREY, "Y": Y, "n": 1}),
     "init_state": Call(mf.init_state, {"optimizer": MOMENTUM, "params": PARAMS}),
     "make_step": Call(mf.make_step, {"optimizer": MOMENTUM}),
@@ -142,6 +149,7 @@ CALLS: dict[str, Call] = {
     "deslant": Call(mf.deslant, {"X": SQUARE}),
     "idx.decode": Call(mf.idx.decode, {"content": mf.idx.encode(GREY)}),
     "idx.encode": Call(mf.idx.encode, {"array": GREY}),
+    "idx.encode_header": Call(mf.idx.encode_header, {"dtype": np.dtype(np.uint8), "shape": (6, 4)}),
 }
 
 OTHERS = {
@@ -152,6 +160,7 @@ OTHERS = {
     "load_model": "it reads a file",
     "load_params": "it reads a file",
     "save_params": "it writes a file",
+    "sweep": "it measures time",
 }
 
 

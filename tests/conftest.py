@@ -4,12 +4,21 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 import mnist_fn as mf
 
 # An example's time says something about the machine, not about the code.
 settings.register_profile("default", deadline=None)
+# Of a wrong program (benchmarks/mutants.py) it is enough to know that it is wrong.
+settings.register_profile(
+    "mutants",
+    deadline=None,
+    max_examples=20,
+    database=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+)
 settings.load_profile("default")
 
 _BESIDE = Path(__file__).parents[2] / "shared/data/mnist"

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import (
+    Annotated,
     Any,
     Generic,
     Literal,
@@ -20,6 +21,7 @@ from typing import (
 import numpy as np
 import pytest
 from beartype import beartype
+from beartype.vale import Is
 from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import Float, Int, TypeCheckError, config, jaxtyped
@@ -607,3 +609,87 @@ def test_the_configuration_of_jaxtyping_turns_it_off(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(config, "jaxtyping_disable", False)
     with pytest.raises(TypeCheckError):
         nested(Nest("x", BAD))
+
+
+def test_many_signatures_are_remembered_at_a_time(full_checks: list[str]) -> None:
+    @checked
+    def total(A: Float[np.ndarray, " n"]) -> float:
+        return float(A.sum())
+
+    for _ in range(3):
+        for n in range(20):
+            total(ones(n))
+    assert len(full_checks) == 2 * 20  # of the arguments, and with the result
+
+
+def test_an_argument_that_a_function_spoils_is_no_result() -> None:
+    @checked
+    def spoil(numbers: list[int]) -> int:
+        numbers[0] = "0"  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]  # on purpose
+        return 0
+
+    with pytest.raises(TypeCheckError, match=r"^spoil: argument `numbers\[0\]` does not fit"):
+        spoil([1])
+
+
+def test_what_one_column_or_a_transpose_would_mend_is_told_only_if_it_would() -> None:
+    @checked
+    def column(b: Float[np.ndarray, "n 1"]) -> None: ...
+
+    with pytest.raises(TypeCheckError, match=r"it fits as one column: `b\[:, np.newaxis\]`"):
+        column(ones(3))
+
+    @checked
+    def pair(b: Float[np.ndarray, "n 2"]) -> None: ...
+
+    with pytest.raises(TypeCheckError) as caught:
+        pair(ones(3))
+    assert "advice" not in str(caught.value)
+
+
+def test_the_axes_after_any_number_of_others_are_named_from_the_last() -> None:
+    @checked
+    def f(A: Float[np.ndarray, "n *rest k m"], B: Float[np.ndarray, " m"]) -> None: ...
+
+    with pytest.raises(
+        TypeCheckError, match=r"n = 2 \(from A\), m = 6 \(from A\), k = 5 \(from A\)"
+    ):
+        f(ones(2, 3, 4, 5, 6), ones(7))
+
+
+def test_a_condition_on_the_value_is_a_part_of_the_contract() -> None:
+    @checked
+    def root(x: Annotated[int, Is[lambda x: x >= 0]]) -> float:
+        return float(x**0.5)
+
+    assert root(4) == 2
+    with pytest.raises(TypeCheckError, match=r"^root: argument `x` does not fit"):
+        root(-4)
+
+
+def test_an_annotation_that_cannot_be_hashed_holds_all_the_same() -> None:
+    @checked
+    def double(length: Annotated[int, ["in metres"]]) -> int:
+        return 2 * length
+
+    assert double(3) == 6
+    with pytest.raises(TypeCheckError, match=r"^double: argument `length` does not fit"):
+        double("3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # on purpose
+
+
+def test_sizes_come_from_arrays_that_are_there() -> None:
+    @checked
+    def f(A: Float[np.ndarray, "n k"] | None, B: Float[np.ndarray, " n"], C: int) -> None: ...
+
+    with pytest.raises(TypeCheckError, match=r"sizes: +n = 2 \(from B\)$"):
+        f(None, ones(2), "3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # on purpose
+
+
+def test_an_alternative_is_tried_with_the_sizes_of_the_arrays_before() -> None:
+    @checked
+    def f(A: A1D, either: tuple[A1D, int] | tuple[Float[np.ndarray, "n n"], int]) -> None: ...
+
+    f(ones(2), (ones(2), 0))
+    f(ones(2), (ones(2, 2), 0))
+    with pytest.raises(TypeCheckError, match=r"argument `either\[0\]` does not fit"):
+        f(ones(2), (ones(3, 3), 0))

@@ -177,6 +177,7 @@ def test_each_picture_is_there_in_light_and_dark_and_needs_nothing_else(case: Ca
             assert not element.tag.endswith(("script", "foreignObject"))
 
 
+@pytest.mark.slow
 def test_the_same_network_gives_the_same_report_and_is_not_changed() -> None:
     members, dataset = small()
     pages, pictures = (
@@ -246,6 +247,7 @@ def test_a_committee_is_said_to_be_one() -> None:
     assert "all 4 units in the first of 2 networks" in alts[-1]
 
 
+@pytest.mark.slow
 def test_a_png_picture_shows_it_all(case: Case) -> None:
     content = png_report(case.members, mf.relu, case.dataset, HISTORY, SETTINGS)
     with Image.open(io.BytesIO(content)) as picture:

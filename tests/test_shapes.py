@@ -55,6 +55,7 @@ FREE = {
     "live_pixels": ["X axis 0", "X axis 1", "X transposed"],
     "ordered_batches": ["X axis 0"],
     "epoch_batches": ["X axis 0"],
+    "epoch_batches.block": ["X axis 0"],
     "hold_out": ["X axis 0"],
     "sgd.init": ["params.W1 axis 1"],
     "momentum.init": ["params.W1 axis 1"],

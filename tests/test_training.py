@@ -367,6 +367,7 @@ def test_quick_learns_the_built_in_digits(digits: mf.Dataset) -> None:
     assert mf.accuracy(last.params, mf.scale(digits.X_test), digits.Y_test) >= 0.95
 
 
+@pytest.mark.slow
 def test_quick_learns_mnist(mnist: mf.Dataset) -> None:
     run = mf.prepare(recipes.quick, mf.key(0), mnist.X_train, mnist.Y_train)
     *_, last = mf.train_epochs(*run)
@@ -422,3 +423,21 @@ def test_an_epoch_that_was_begun_is_begun_anew() -> None:
         assert bits(after) == bits(
             step(step(first, Batch(X, Y)), Batch(X, Y))._replace(epoch=1, batch=0)
         )
+
+
+def test_a_state_counts_the_batches_of_its_epoch() -> None:
+    optimizer = mf.sgd(0.1)
+    step, batches = mf.make_step(optimizer), some_batches(0, 3)
+    states = itertools.accumulate(batches, step, initial=start(optimizer))
+    assert [(state.epoch, state.batch) for state in states] == [(0, 0), (0, 1), (0, 2), (0, 3)]
+    ends = mf.train_epochs(step, start(optimizer), lambda epoch: batches, epochs=2)
+    assert [(state.epoch, state.batch) for state in ends] == [(1, 0), (2, 0)]
+
+
+@pytest.mark.parametrize("name", ["a", "relu", "z"])
+def test_an_activation_function_is_taken_as_it_is_whatever_its_name(name: str) -> None:
+    step = mf.make_step(mf.sgd(0.1), mf.tanh._replace(name=name))
+    expected = mf.make_step(mf.sgd(0.1), mf.tanh)
+    (batch,) = some_batches(0, 1)
+    first = start(mf.sgd(0.1))
+    assert bits(step(first, batch)) == bits(expected(first, batch))

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import mnist_fn as mf
@@ -118,13 +118,6 @@ def test_every_view_has_its_name() -> None:
     np.testing.assert_array_equal(deslanted.function(X), mf.deslant(X))
 
 
-def test_a_row_moves_by_no_more_than_its_distance_from_the_centre() -> None:
-    image = np.zeros((5, 5))
-    image[[1, 2, 3], [0, 2, 4]] = 1  # it leans by two columns a row
-    straight = mf.deslant(image.reshape(25, 1)).reshape(5, 5)
-    np.testing.assert_allclose(straight, np.diag([0, 1, 1, 1, 0]))
-
-
 def moments(image: np.ndarray) -> tuple[float, ...]:
     """The centre, both deviations and the slant of an image."""
     side = int(np.sqrt(image.size))
@@ -184,3 +177,57 @@ def test_what_is_no_square_image_has_no_view(view: Callable[[np.ndarray], np.nda
         view(np.zeros((15, 1)))
     with pytest.raises(ValueError, match=f"^{name}: a grey value is not a finite number"):
         view(np.full((16, 1), np.nan))
+
+
+def bilinear(image: np.ndarray, y: float, x: float) -> float:
+    """The value between four pixels; outside of the image there is 0."""
+    value, (top, left) = 0.0, (int(np.floor(y)), int(np.floor(x)))
+    for i, weight_y in ((top, top + 1 - y), (top + 1, y - top)):
+        for j, weight_x in ((left, left + 1 - x), (left + 1, x - left)):
+            if 0 <= i < len(image) and 0 <= j < len(image):
+                value += float(weight_y * weight_x * image[i, j])
+    return value
+
+
+def standardized_by_loops(image: np.ndarray) -> np.ndarray:
+    """``standardize`` of one image, pixel by pixel."""
+    side = len(image)
+    row, column, height, _, slant = moments(image)
+    y, x = np.mgrid[:side, :side]
+    across = x - column - slant * (y - row)
+    width = np.sqrt((image * across**2).sum() / image.sum())
+    high = 29 / 140 * side
+    wide = high * np.sin(np.pi / 2 * min(width / height, 1)) ** 0.5
+    down, right = min(max(height / high, 0.1), 4), min(max(width / wide, 0.1), 4)
+    made = np.empty((side, side))
+    for i in range(side):
+        for j in range(side):
+            from_row = (i - (side - 1) / 2) * down
+            from_column = (j - (side - 1) / 2) * right + slant * from_row
+            made[i, j] = bilinear(image, row + from_row, column + from_column)
+    return made
+
+
+@given(st.integers(3, 9), st.integers(0, 2**32), st.floats(0, 0.7), st.booleans())
+def test_standardizing_is_what_loops_over_pixels_make(
+    side: int, seed: int, blank: float, wide: bool
+) -> None:
+    random = np.random.default_rng(seed)
+    image = random.random((side, side)) * (random.random((side, side)) > blank)
+    if wide:
+        image[1:-1] = 0  # the first and the last row: at the edge, and as high as can be
+    assume(np.count_nonzero(image.sum(axis=1)) > 1)
+    np.testing.assert_allclose(
+        mf.standardize(image.reshape(-1, 1)).reshape(side, side),
+        standardized_by_loops(image),
+        atol=1e-9,
+    )
+
+
+@pytest.mark.parametrize("lean", [-2, 2])
+def test_a_row_moves_by_no_more_than_its_distance_to_either_side(lean: int) -> None:
+    image = np.zeros((5, 5))
+    image[[1, 2, 3], [2 - lean, 2, 2 + lean]] = 1
+    straight = mf.deslant(image.reshape(25, 1)).reshape(5, 5)
+    upright = np.diag([0, 1, 1, 1, 0])
+    np.testing.assert_allclose(straight, upright if lean > 0 else upright[:, ::-1])

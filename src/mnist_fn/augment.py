@@ -24,8 +24,8 @@ Positions: TypeAlias = Float64[np.ndarray, "2 points"]
 class Distortion(NamedTuple):
     """How far images are distorted, at most; lengths are in pixels.
 
-    The angle, the changes of scale along both axes, the shear and the shift of a
-    distortion are uniform between minus and plus these numbers.
+    The angle, the changes of scale along both axes (``scaling``), the shear and the shift of
+    a distortion are uniform between minus and plus these numbers.
     """
 
     displacement: float = 20.0

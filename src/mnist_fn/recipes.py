@@ -8,7 +8,12 @@ from .views import View, as_they_are, deslanted, standardized
 
 
 class Recipe(NamedTuple):
-    """The settings of a training run; ``_replace`` makes variations of it."""
+    """The settings of a training run; ``_replace`` makes variations of it.
+
+    ``name`` is what it is chosen by, ``hidden`` and ``g`` are what the network has, ``epochs``
+    how often each image is seen. ``learning_rate``, ``schedule``, ``momentum`` and ``nesterov``
+    are those of the optimizer; ``pixel_dropout`` and ``hidden_dropout`` those of ``Dropout``.
+    """
 
     name: str
     hidden: int

@@ -23,6 +23,7 @@ T = TypeVar("T")
 class TrainState(NamedTuple, Generic[S]):
     """All that training carries on: from this value it goes on with the same bits.
 
+    ``epoch`` counts those that ``params`` and ``optimizer_state`` have been through.
     (``train_epochs`` goes on from whole epochs: one that was begun is begun anew.)
     """
 
@@ -84,7 +85,7 @@ def make_step(
     forward_, backward_ = unchecked(forward), unchecked(backward)
     update = consuming(optimizer)
     drop_, dropped_ = unchecked(drop), unchecked(dropped)
-    g_ = relu_in_place if g is relu and dropout is None else g
+    g_ = relu_in_place if g == relu and dropout is None else g
 
     @checked
     def step(state: TrainState[S], batch: Batch) -> TrainState[S]:
@@ -105,6 +106,9 @@ def make_step(
 @checked
 def train(step: Step[S], state: TrainState[S], batches: Iterable[Batch]) -> TrainState[S]:
     """Return the state after all the batches: ``functools.reduce(step, batches, state)``.
+
+    Nothing looks at the loss on the way. If that of a batch is NaN, so are all parameters from
+    then on, and ``loss`` with them.
 
     >>> from mnist_fn import init_params, key, sgd
     >>> optimizer = sgd(0.1)
