@@ -693,3 +693,28 @@ def test_an_alternative_is_tried_with_the_sizes_of_the_arrays_before() -> None:
     f(ones(2), (ones(2, 2), 0))
     with pytest.raises(TypeCheckError, match=r"argument `either\[0\]` does not fit"):
         f(ones(2), (ones(3, 3), 0))
+
+
+def test_a_verdict_on_what_may_be_none_is_remembered(full_checks: list[str]) -> None:
+    @checked
+    def f(A: A1D | None) -> None: ...
+
+    for _ in range(3):
+        f(None)
+        f(ones(2))
+    assert len(full_checks) == 2 * 2  # of the argument, and with the result
+
+
+def test_advice_is_given_only_where_it_helps() -> None:
+    @checked
+    def f(A: Float[np.ndarray, "n k 1"]) -> None: ...
+
+    with pytest.raises(TypeCheckError) as caught:
+        f(ones(2, 3))
+    assert "advice" not in str(caught.value)
+
+    @checked
+    def g(A: SameFloat[np.ndarray, " n"], B: SameFloat[np.ndarray, " n"]) -> None: ...
+
+    with pytest.raises(TypeCheckError, match=r"convert it: `B.astype\(np.float64\)`"):
+        g(ones(2), ones(2).astype(np.float32))

@@ -126,6 +126,7 @@ def test_there_are_25_mistakes_at_most_if_nothing_else_is_said() -> None:
         ([[0.5], [0.5]], [-1], "the label -1"),
         ([[], []], [], "the batch is empty"),
         ([[3.5], [-2.0]], [0], "from 3.5 to 3.5, but must be from 0 to 1; give it A2, not Z2"),
+        ([[1.01], [0.0]], [0], "from 1.01 to 1.01, but must be from 0 to 1"),
         ([[-3.0], [-2.0]], [0], "from -2 to -2, but must be from 0 to 1"),
         ([[0.5, 0.5, np.nan], [0.5, np.nan, 0.5]], [0] * 3, "sample 1 .counted from 0. are NaN"),
         ([[np.inf], [0.5]], [0], "from inf to inf, but must be from 0 to 1"),

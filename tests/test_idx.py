@@ -234,3 +234,8 @@ def test_the_real_mnist_survives_the_round_trip_and_has_its_known_statistics(
     # The two numbers by which everybody normalises the training images.
     assert mnist.X_train.mean() / 255 == pytest.approx(0.1307, abs=5e-5)
     assert mnist.X_train.std() / 255 == pytest.approx(0.3081, abs=5e-5)
+
+
+def test_an_array_may_have_as_many_dimensions_as_numpy_has() -> None:
+    array = np.full((1,) * 64, 7, np.uint8)
+    np.testing.assert_array_equal(decode(encode(array)), array)

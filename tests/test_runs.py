@@ -239,3 +239,9 @@ def test_the_published_figures_are_of_these_settings() -> None:
         "seed": sgd | {"hidden": 10, "epochs": 500, "init": "uniform"},
     }
     assert mf.Distortion() == (20, 4, 10, 0.1, 0.1, 1)
+
+
+def test_the_whole_of_nothing_is_no_batch() -> None:
+    none = np.zeros((784, 0), np.uint8), np.zeros(0, np.uint8)
+    run = mf.prepare(SMALL._replace(batch_size=None), KEY, *none)
+    assert list(run.batches(0)) == []

@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from typer.testing import CliRunner
 
 import mnist_fn as mf
-from mnist_fn.effects import blas, cli, clusters, workers
+from mnist_fn.effects import blas, cli, clusters, sweeps, workers
 from mnist_fn.effects.blas import numpys_blas, one_thread
 from mnist_fn.effects.clusters import dask_workers
 from mnist_fn.effects.sweeps import Trial, trials_of
@@ -122,6 +122,18 @@ def test_members_are_asked_by_any_map(digits: mf.Dataset) -> None:
     assert asked == [3, 3, 3, 3]
 
 
+def test_each_run_has_one_thread(digits: mf.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def seeing(*arguments: Any) -> Any:
+        seen.append(threads_of_blas())
+        return mf.prepare(*arguments)
+
+    monkeypatch.setattr(sweeps, "prepare", seeing)
+    list(mf.sweep([SMALL], KEYS, digits))
+    assert seen == [1, 1]
+
+
 def workers_here() -> set[int]:
     children = psutil.Process().children()
     return {child.pid for child in children if "spawn_main" in " ".join(child.cmdline())}
@@ -138,6 +150,17 @@ def test_processes_give_the_same_bits_and_end(digits: mf.Dataset, expected: list
             assert not first.members[0].params.W1.flags.writeable
         assert len(pids) == 2
         assert not pids & workers_here()
+
+
+def ignores_ctrl_c(_: object) -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@pytest.mark.slow
+def test_ctrl_c_does_not_reach_the_processes() -> None:
+    with processes(1) as map:
+        assert list(map(ignores_ctrl_c, [0])) == [True]
+    assert not ignores_ctrl_c(0)
 
 
 @pytest.mark.slow
@@ -365,6 +388,7 @@ def test_the_command_leaves_the_runs_to_dask(
     ):
         done = CliRunner().invoke(cli.app, [*options, *who, "--output", output])
         assert (done.exit_code, done.stderr) == (0, "")
+        monkeypatch.setattr(sweeps, "train_epochs", None)  # from here on, others must train
     here, there = (
         [line.rpartition(",")[0] for line in Path(name).read_text().splitlines()]
         for name in ("here.csv", "there.csv")

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays import freeze
 from ..batches import Dataset
 from ..committees import Member
 from ..contracts import checked
@@ -119,7 +118,7 @@ def _trials(
         for (recipe, key), together in zip(pairs, members, strict=True):
             parts = list(itertools.islice(trained, len(together)))
             history = tuple(record for _, of_member in parts for record in of_member)
-            networks = assemble(recipe, [_frozen(member) for member, _ in parts])
+            networks = assemble(recipe, [member for member, _ in parts])
             accuracy = _accuracy(recipe, networks, history, source, held_back)
             seconds = sum(record.seconds for record in history)
             yield Trial(recipe, key, networks, history, accuracy, seconds)
@@ -157,11 +156,6 @@ def train_job(job: Job) -> tuple[Member, tuple[EpochRecord, ...]]:
                 break
             began = time.perf_counter()
         return Member(params, *recipe.views), tuple(history)
-
-
-def _frozen(member: Member) -> Member:
-    """Return a network whose arrays are read-only again: pickled, they have come as they may."""
-    return member._replace(params=freeze(member.params))
 
 
 def _accuracy(
