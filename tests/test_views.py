@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import mnist_fn as mf
@@ -198,7 +198,9 @@ def standardized_by_loops(image: np.ndarray) -> np.ndarray:
     width = np.sqrt((image * across**2).sum() / image.sum())
     high = 29 / 140 * side
     wide = high * np.sin(np.pi / 2 * min(width / height, 1)) ** 0.5
-    down, right = min(max(height / high, 0.1), 4), min(max(width / wide, 0.1), 4)
+    # A straight stroke has no width, and is made as large as anything may be.
+    across_by = width / wide if wide else 0.0
+    down, right = min(max(height / high, 0.1), 4), min(max(across_by, 0.1), 4)
     made = np.empty((side, side))
     for i in range(side):
         for j in range(side):
@@ -209,6 +211,7 @@ def standardized_by_loops(image: np.ndarray) -> np.ndarray:
 
 
 @given(st.integers(3, 9), st.integers(0, 2**32), st.floats(0, 0.7), st.booleans())
+@example(3, 337, 0.5, False)  # two pixels: a straight stroke
 def test_standardizing_is_what_loops_over_pixels_make(
     side: int, seed: int, blank: float, wide: bool
 ) -> None:
