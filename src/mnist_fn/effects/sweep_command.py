@@ -231,12 +231,16 @@ def _train(
                     f"{_accuracy(trial.validation_accuracy)}  {trial.seconds:.1f} s",
                 )
     except KeyboardInterrupt:
-        raise CommandError(_ended("interrupted", reached, runs, output)) from None
+        raise CommandError(_ended("interrupted", runs, output)) from None
     except WorkerError as error:
-        raise CommandError(_ended(str(error), reached, runs, output)) from error
+        raise CommandError(_ended(str(error), runs, output)) from error
 
 
-def _ended(why: str, reached: int, runs: Sequence[_Run], output: Path) -> str:
+def _ended(why: str, runs: Sequence[_Run], output: Path) -> str:
+    # The file is asked: an interruption can come between a line and its being counted.
+    told = runs[0].told
+    done = runs_in(output, list(told), str(told["training data"]))
+    reached = sum(identity_of(run.told) in done for run in runs)
     return f"{why}; {reached} of {len(runs)} runs are in {output}, go on with --resume"
 
 
