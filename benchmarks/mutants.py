@@ -51,15 +51,16 @@ REASONS = RESULTS.with_suffix(".toml")
 # What the tests of a room are, if it is not its file: those of the rooms that are made of it.
 TESTS = {
     "activation_functions": ["network", "training", "page"],
-    "adaptive": ["optimizers"],
+    "adaptive": ["optimizers", "oracles"],
     "arrays": ["network", "views", "batches"],
     "augment": ["augment", "runs"],
     "batches": ["batches", "large_data"],
     "hints": ["contracts"],
     "misfits": ["contracts"],
+    "network": ["network", "dropout"],
+    "optimizers": ["optimizers", "oracles"],
     "ranges": ["network", "dropout", "optimizers"],
     "recipes": ["runs", "training"],
-    "network": ["network", "dropout"],
     "runs": ["runs", "training", "large_data"],
     "shards": ["large_data"],
     "softmax": ["network", "evaluation", "dropout"],
@@ -72,6 +73,7 @@ LAWS = ["tests/test_documentation.py", "tests/test_shapes.py", "tests/test_house
 LIBRARIES = ["hypothesis.extra.numpy", "jaxtyping", "beartype.door", "optax", "sklearn.datasets"]
 OPTIONS = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist"]
 OPTIONS += ["-p", "no:cov", "--hypothesis-profile=mutants"]
+OPTIONS += ["-k", "not torch"]  # it takes the longest to load, and JAX is asked the same
 OPTIONS += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # they are loaded already
 MOST_MEMORY = 8 << 30  # a mutant can ask for any
 WORKERS = 2

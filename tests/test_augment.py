@@ -205,6 +205,7 @@ def test_positions_that_are_none_are_refused() -> None:
 REFUSED: list[tuple[str, float, str]] = [
     ("smoothing", 0, "must be 0.01 or more"),
     ("scaling", 1, "must be less than 1"),
+    ("scaling", 1.5, "must be less than 1"),
     *((name, -0.1, "must be from 0 to 1000") for name in Distortion._fields),
     *((name, math.nan, "must be from 0 to 1000") for name in Distortion._fields),
     *((name, 1e9, "must be from 0 to 1000") for name in Distortion._fields),

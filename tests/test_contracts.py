@@ -716,5 +716,10 @@ def test_advice_is_given_only_where_it_helps() -> None:
     @checked
     def g(A: SameFloat[np.ndarray, " n"], B: SameFloat[np.ndarray, " n"]) -> None: ...
 
+    for A in (np.array(1.0), np.ones(2, np.bool_)):
+        with pytest.raises(TypeCheckError) as caught:
+            g(A, ones(2))
+        assert "advice" not in str(caught.value)
+
     with pytest.raises(TypeCheckError, match=r"convert it: `B.astype\(np.float64\)`"):
         g(ones(2), ones(2).astype(np.float32))

@@ -60,9 +60,9 @@ def _advice(misfit: Leaf, sizes: dict[str, int], precision: Leaf | None) -> str:
     if hint.dtype is SameFloat and value.dtype == np.uint8:
         return f"grey values from 0 to 255 become floats with `mnist_fn.scale({path})`"
     if hint.dtype is SameFloat and value.dtype.kind == "f":
-        target = precision.value.dtype if precision else np.dtype("float32")
-        if value.dtype != target:
-            return f"convert it: `{path}.astype(np.{target})`"
+        known = [precision.value.dtype] if precision else [np.dtype("float32"), np.dtype("float64")]
+        if value.dtype not in known:
+            return f"convert it: `{path}.astype(np.{known[0]})`"
     axes = hint.dim_str.split()
     wanted = [int(axis) if axis.isdigit() else sizes.get(axis) for axis in axes]
 
