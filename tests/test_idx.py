@@ -4,15 +4,14 @@ import gzip
 import itertools
 import math
 import struct
-import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from memory import memory_below
 
 import mnist_fn as mf
 from mnist_fn import IdxError
@@ -35,17 +34,6 @@ arrays = hnp.arrays(
     dtype=st.sampled_from(NAMES).map(np.dtype),
     shape=hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=4),
 )
-
-
-@contextmanager
-def memory_below(limit: int) -> Iterator[None]:
-    tracemalloc.start()
-    try:
-        yield
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < limit
 
 
 def header(code: int, *sizes: int) -> bytes:

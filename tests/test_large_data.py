@@ -1,11 +1,9 @@
 """Data larger than memory: shards, blocks, mapped files, and how much of them is held."""
 
-import contextlib
 import gzip
 import itertools
 import os
 import pickle
-import tracemalloc
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -19,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
+from memory import memory_below
 
 import mnist_fn as mf
 from mnist_fn import DatasetError, IdxError, batches, recipes, runs
@@ -233,21 +232,10 @@ def zeros(m: int) -> tuple[np.ndarray, np.ndarray]:
     return np.zeros((m, 784), np.uint8).T, np.zeros(m, np.uint8)
 
 
-@contextlib.contextmanager
-def memory_below(megabytes: float) -> Iterator[None]:
-    tracemalloc.start()
-    try:
-        yield
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak / MEGABYTE < megabytes
-
-
 def test_blocks_are_read_64_at_a_time() -> None:
     X, Y = zeros(50_000)  # 37 MB, were they read
     in_window = 64 * 32 * 784 / MEGABYTE
-    with memory_below(2.5 * in_window):
+    with memory_below(2.5 * in_window * MEGABYTE):
         for _ in mf.epoch_batches(KEY, 0, X, Y, block=32):
             pass
 
@@ -262,9 +250,9 @@ def test_blocks_of_none_are_refused(block: int) -> None:
 def test_a_large_training_set_is_not_copied() -> None:
     X, Y = zeros(2 * runs._LARGE // 784)
     for recipe in (recipes.digits, recipes.elastic):
-        with memory_below(30):  # the parameters, and what the optimizer keeps of them
+        with memory_below(30 * MEGABYTE):  # the parameters, and what the optimizer keeps of them
             run = mf.prepare(recipe, KEY, X, Y)
-        with memory_below(2.5 * 64 * 1024 * 784 / MEGABYTE):
+        with memory_below(2.5 * 64 * 1024 * 784):
             next(iter(run.batches(0)))
 
 
@@ -432,7 +420,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_large_file_is_looked_at_without_being_held(large: Path) -> None:
     before = memory_of_files()
     most = 0.0
-    with memory_below(60):  # a batch of 5,000 in float32 takes 15, and so does the next one
+    # A batch of 5,000 in float32 takes 15, and so does the next one.
+    with memory_below(60 * MEGABYTE):
         X, Y = mf.load_idx_dataset(large)[1:3]
         validation.digest_of(X, Y)
         for _ in mapping.released(mf.ordered_batches(X, Y, batch_size=5000), X):
@@ -456,7 +445,7 @@ def test_training_on_a_large_file_holds_a_window_of_it(large: Path) -> None:
             most = max(most, memory_of_files() - before) if i % 50 == 0 else most
 
     window = batches._WINDOW * runs._BLOCK * 784 / MEGABYTE
-    with memory_below(2.5 * window):
+    with memory_below(2.5 * window * MEGABYTE):
         (state,) = mf.train_epochs(*run._replace(batches=watched))
         validation.record_of(
             mf.Member(state.params), mf.relu, parts, index=0, epoch=1, learning_rate=0.1, seconds=0
