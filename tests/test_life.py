@@ -242,14 +242,14 @@ class Life(RuleBasedStateMachine):
         if not directory:
             return
         good = self.good[directory]
-        for epoch in range(begun, epochs + 1):
+        # What a resumed training begins with, it does not write again.
+        for epoch in range(begun + 1 if begun in good else begun, epochs + 1):
             older = [e for e in good | self.epochs_damaged(directory) if e < epoch]
             gone = set(older) - {max(older, default=0)}
             good -= gone
             good.add(epoch)
             for path in [*self.damaged]:
                 if path.parent.name == directory and epoch_of(path) in gone | {epoch}:
-                    # What a resumed training begins with, it does not write again.
                     del self.damaged[path]
 
     def epochs_damaged(self, directory: str) -> set[int]:
