@@ -106,7 +106,8 @@ def candidates(name: str) -> Iterable[Recipe]:
             yield recipes.elastic._replace(
                 epochs=40, distortion=ranges._replace(displacement=displacement)
             )
-        for view, end in itertools.product(views.VIEWS.values(), (1.0, 0.4)):
+        alone = [view for view in views.VIEWS.values() if view.images == 1]
+        for view, end in itertools.product(alone, (1.0, 0.4)):
             yield recipes.elastic._replace(
                 name=f"{view.name}, {end:g}", epochs=40, views=(view,), distortion_end=end
             )

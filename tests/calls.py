@@ -26,6 +26,7 @@ RMSPROP = mf.rmsprop(0.1)
 AVERAGE = mf.average_params(MOMENTUM, 0.9)
 DECAYED = mf.decay_weights(MOMENTUM, 0.1)
 SQUARE = np.random.default_rng(2).random((9, 4), dtype=np.float32)
+EVEN = np.random.default_rng(6).random((16, 4), dtype=np.float32)
 PICTURE = np.random.default_rng(4).integers(0, 256, (12, 9, 3), dtype=np.uint8)
 POSITIONS = mf.random_positions(mf.key(3), 3)
 RECIPE = recipes.digits._replace(hidden=5, epochs=2, batch_size=3)
@@ -147,6 +148,7 @@ CALLS: dict[str, Call] = {
     "frame": Call(mf.frame, {"picture": PICTURE}),
     "standardize": Call(mf.standardize, {"X": SQUARE}),
     "deslant": Call(mf.deslant, {"X": SQUARE}),
+    "edges": Call(mf.edges, {"X": EVEN}),
     "idx.decode": Call(mf.idx.decode, {"content": mf.idx.encode(GREY)}),
     "idx.encode": Call(mf.idx.encode, {"array": GREY}),
     "idx.encode_header": Call(mf.idx.encode_header, {"dtype": np.dtype(np.uint8), "shape": (6, 4)}),

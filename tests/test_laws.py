@@ -228,15 +228,16 @@ def test_a_committee_of_copies_is_the_network(task: Task, n: int) -> None:
 
 @st.composite
 def saved(draw: st.DrawFn) -> list[Member]:
-    """Members with any numbers at all, of images of nine pixels."""
+    """Members with any numbers at all, of images of sixteen pixels."""
     dtype = draw(st.sampled_from([np.float32, np.float64]))
     odd = draw(st.booleans())
     numbers = hnp.from_dtype(np.dtype(dtype), allow_nan=odd, allow_infinity=odd)
     members = []
     for hidden in draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)):
-        shapes = (hidden, 9), (hidden, 1), (2, hidden), (2, 1)
+        view = draw(st.sampled_from([*VIEWS.values()]))
+        shapes = (hidden, 16 * view.images), (hidden, 1), (2, hidden), (2, 1)
         params = Params(*(draw(hnp.arrays(dtype, shape, elements=numbers)) for shape in shapes))
-        members.append(Member(params, draw(st.sampled_from([*VIEWS.values()]))))
+        members.append(Member(params, view))
     return members
 
 

@@ -58,6 +58,8 @@ def test_the_weights_in_it_are_as_near_as_it_says() -> None:
     decoded = (array("W1", "<i2").reshape(784, 9) * array("scales", "<f4")).T
     largest = np.abs(W1).max(axis=1, keepdims=True)
     assert (np.abs(decoded - W1) <= largest * (1 / 65534 + 1e-7)).all()
+    levels = np.abs(array("W1", "<i2")).reshape(784, 9).max(axis=0)
+    assert levels.tolist() == [32767 * (unit != 4) for unit in range(9)]
     np.testing.assert_array_equal(array("b1", "<f4"), params.b1.ravel())
     np.testing.assert_array_equal(array("W2", "<f4"), params.W2.ravel())
     np.testing.assert_array_equal(array("b2", "<f4"), params.b2.ravel())
@@ -67,10 +69,15 @@ def test_it_tells_what_the_network_is() -> None:
     small, large = (mf.init_params(mf.key(0), hidden=n) for n in (5, 12))
     members = [mf.Member(small), mf.Member(large, deslanted), mf.Member(small, standardized)]
     html = page(members, mf.tanh)
-    assert [member["view"] for member in network_in(html)["members"]] == list(VIEWS)
+    assert [member["view"] for member in network_in(html)["members"]] == list(VIEWS)[:3]
     assert "a committee of 3 networks, 2 x 784-5-10, 1 x 784-12-10 with tanh, which sees" in html
     assert "deslanted and standardized, 17," in html
     assert re.search(r"\ba network, 784-5-10 with relu, 3,985 weights", page(small))
+
+
+def test_two_networks_are_a_committee() -> None:
+    members = [mf.Member(mf.init_params(mf.key(i), hidden=5)) for i in range(2)]
+    assert "a committee of 2 networks, 2 x 784-5-10 with relu, 7,970 weights" in page(members)
 
 
 PARAMS = mf.init_params(mf.key(0), hidden=3)
@@ -86,6 +93,11 @@ OWN_G = mf.relu._replace(function=np.tanh)
             mf.init_params(mf.key(0), pixels=64, hidden=3),
             mf.relu,
             "page: network 0 is for images of 64 pixels, but the page makes 28 x 28 = 784",
+        ),
+        (
+            mf.init_params(mf.key(0), pixels=1024, hidden=3),
+            mf.relu,
+            "page: network 0 is for images of 1024 pixels, but the page makes 28 x 28 = 784",
         ),
         (
             mf.init_params(mf.key(0), hidden=3, classes=9),

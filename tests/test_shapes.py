@@ -68,6 +68,7 @@ FREE = {
     "resample": ["X another", "X transposed", "X axis", "positions another", "positions axis 1"],
     "deslant": ["X another precision", "X transposed", "X axis"],
     "standardize": ["X another precision", "X transposed", "X axis"],
+    "edges": ["X another precision", "X transposed", "X axis"],
     "frame": ["picture one axis less", "picture transposed", "picture axis"],
     "calibration": ["probabilities another precision", "probabilities axis 0"],
     "mistakes": ["probabilities another precision", "probabilities axis 0"],

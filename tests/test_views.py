@@ -6,7 +6,15 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import mnist_fn as mf
-from mnist_fn.views import VIEWS, as_they_are, deslanted, standardized
+from mnist_fn.views import (
+    VIEWS,
+    as_they_are,
+    both_edges,
+    deslanted,
+    deslanted_edges,
+    standardized,
+    standardized_edges,
+)
 
 
 def slanted_stroke(side: int, slant: float, thick: float) -> np.ndarray:
@@ -112,10 +120,17 @@ def test_every_view_has_its_name() -> None:
         "as they are": as_they_are,
         "deslanted": deslanted,
         "standardized": standardized,
+        "deslanted edges": deslanted_edges,
+        "standardized edges": standardized_edges,
+        "deslanted and standardized edges": both_edges,
     } == VIEWS
     X = np.random.default_rng(0).random((784, 2))
     assert as_they_are.function(X) is X
     np.testing.assert_array_equal(deslanted.function(X), mf.deslant(X))
+    np.testing.assert_array_equal(deslanted_edges.function(X), mf.edges(mf.deslant(X)))
+    np.testing.assert_array_equal(standardized_edges.function(X), mf.edges(mf.standardize(X)))
+    parts = [deslanted_edges.function(X), standardized_edges.function(X)]
+    np.testing.assert_array_equal(both_edges.function(X), np.concatenate(parts))
 
 
 def moments(image: np.ndarray) -> tuple[float, ...]:
@@ -170,7 +185,7 @@ def test_standardizing_what_is_blank_leaves_it_so() -> None:
     assert np.isfinite(mf.standardize(dot)).all()
 
 
-@pytest.mark.parametrize("view", [mf.deslant, mf.standardize])
+@pytest.mark.parametrize("view", [mf.deslant, mf.standardize, mf.edges])
 def test_what_is_no_square_image_has_no_view(view: Callable[[np.ndarray], np.ndarray]) -> None:
     name = view.__name__
     with pytest.raises(ValueError, match=f"^{name}: images of 15 pixels are not square"):
@@ -234,3 +249,61 @@ def test_a_row_moves_by_no_more_than_its_distance_to_either_side(lean: int) -> N
     straight = mf.deslant(image.reshape(25, 1)).reshape(5, 5)
     upright = np.diag([0, 1, 1, 1, 0])
     np.testing.assert_allclose(straight, upright if lean > 0 else upright[:, ::-1])
+
+
+def edges_by_loops(image: np.ndarray) -> np.ndarray:
+    """``edges`` of one image, pixel by pixel."""
+    side, half = len(image), len(image) // 2
+    small = np.zeros((side, side))
+    for i in range(side):
+        for j in range(side):
+            right = image[i, j + 1] - image[i, j - 1] if 0 < j < side - 1 else 0
+            down = image[i + 1, j] - image[i - 1, j] if 0 < i < side - 1 else 0
+            for quarter, rise in enumerate((right, -right, down, -down)):
+                at = quarter // 2 * half + i // 2, quarter % 2 * half + j // 2
+                small[at] += max(rise, 0) / 4
+    return small
+
+
+@given(st.integers(1, 4), st.integers(0, 3), st.integers(0, 2**32))
+def test_edges_are_what_loops_over_pixels_make(half: int, m: int, seed: int) -> None:
+    side = 2 * half
+    X = np.random.default_rng(seed).random((side * side, m))
+    expected = np.empty_like(X)
+    for i in range(m):
+        expected[:, i] = edges_by_loops(X[:, i].reshape(side, side)).ravel()
+    np.testing.assert_allclose(mf.edges(X), expected, atol=1e-12)
+    assert mf.edges(X.astype(np.float32)).dtype == np.float32
+
+
+def test_what_rises_in_an_image_falls_in_its_mirror(digits: mf.Dataset) -> None:
+    images = mf.scale(digits.X_test).T.reshape(-1, 28, 28)
+
+    def quarters(images: np.ndarray) -> np.ndarray:
+        seen = mf.edges(np.ascontiguousarray(images).reshape(-1, 784).T).T
+        return seen.reshape(-1, 2, 14, 2, 14).transpose(1, 3, 0, 2, 4)
+
+    (right, left), (down, up) = quarters(images)
+    (right_, left_), (down_, up_) = quarters(images[:, :, ::-1])
+    np.testing.assert_array_equal(right_, left[:, :, ::-1])
+    np.testing.assert_array_equal(left_, right[:, :, ::-1])
+    np.testing.assert_allclose(down_, down[:, :, ::-1], atol=1e-7)
+    (right_, left_), (down_, up_) = quarters(images.transpose(0, 2, 1))
+    for seen, turned in ((right_, down), (left_, up), (down_, right), (up_, left)):
+        np.testing.assert_allclose(seen, turned.transpose(0, 2, 1), atol=1e-7)
+
+
+def test_images_of_an_odd_side_have_no_halves() -> None:
+    says = "^edges: the images are 3 x 3 pixels, but the side must be even$"
+    with pytest.raises(ValueError, match=says):
+        mf.edges(np.zeros((9, 1)))
+
+
+def test_views_of_digits_are_grey_values(digits: mf.Dataset) -> None:
+    X = mf.scale(digits.X_test)
+    for view in VIEWS.values():
+        seen = view.function(X)
+        assert seen.shape == (784 * view.images, 360)
+        assert seen.min() >= 0
+        assert seen.max() <= 1 + 1e-6
+        assert seen.max() > 0.4

@@ -8,8 +8,8 @@ Training: ``init_state``, ``make_step``, ``train``, ``train_epochs``, ``stop_ear
 a data set: ``sharded_gradients``. Optimizers: ``sgd``, ``momentum``, ``rmsprop``, ``adam``, and
 around them ``decay_weights`` and ``average_params``. Learning rates: ``constant``, ``cosine``,
 ``one_cycle``, ``warm_up``. Against overfitting: ``distort``, ``Dropout``. Against the writer's
-hand: ``deslant``, ``standardize``. Whole recipes, from ``recipes``: ``prepare``, ``members_of``,
-``assemble``; many at once: ``sweep``.
+hand: ``deslant``, ``standardize``, ``edges``. Whole recipes, from ``recipes``: ``prepare``,
+``members_of``, ``assemble``; many at once: ``sweep``.
 
 Data: ``load_mnist``, ``load_digits``, ``load_idx_dataset``, ``scale``, ``epoch_batches``,
 ``ordered_batches``, ``hold_out``, ``live_pixels``. Results: ``evaluate``, ``class_scores``,
@@ -120,4 +120,5 @@ from .training import train as train
 from .training import train_epochs as train_epochs
 from .views import View as View
 from .views import deslant as deslant
+from .views import edges as edges
 from .views import standardize as standardize

@@ -27,6 +27,17 @@ class Member(NamedTuple):
     view: View = as_they_are
 
 
+def image_pixels(member: Member) -> int:
+    """Return how many pixels the images have that a network is for.
+
+    >>> from mnist_fn import init_params, key
+    >>> from mnist_fn.views import both_edges
+    >>> image_pixels(Member(init_params(key(0), pixels=1568), both_edges))
+    784
+    """
+    return int(member.params.W1.shape[1]) // member.view.images
+
+
 @checked
 def committee_probabilities(
     members: Sequence[Member],

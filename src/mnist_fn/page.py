@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .activation_functions import ActivationFunction, relu, relu_in_place, sigmoid, tanh
-from .committees import Member
+from .committees import Member, image_pixels
 from .contracts import checked
 from .network import Params
 from .page_template import PAGE, SCRIPT, STYLE
@@ -75,7 +75,7 @@ def _check(members: list[Member], g: ActivationFunction) -> None:
             "tanh or sigmoid, and the network trained with it"
         )
     for i, (params, view) in enumerate(members):
-        classes, pixels = len(params.W2), params.W1.shape[1]
+        classes, pixels = len(params.W2), image_pixels(members[i])
         if pixels != _PIXELS:
             raise ValueError(
                 f"page: network {i} is for images of {pixels} pixels, but the page makes "
@@ -103,8 +103,8 @@ def _check(members: list[Member], g: ActivationFunction) -> None:
 def _network(member: Member) -> str:
     _, b1, W2, b2 = member.params
     W1 = member.params.W1.astype(np.float64)  # so that both precisions round alike
-    scales = (np.abs(W1).max(axis=1, initial=0) / _MOST).astype("<f4")
-    steps = W1 / np.where(scales > 0, scales, 1)[:, np.newaxis]
+    scales = (np.abs(W1).max(axis=1) / _MOST).astype("<f4")
+    steps = W1 / np.maximum(scales, np.finfo(np.float32).smallest_subnormal)[:, np.newaxis]
     levels = np.rint(steps).clip(-_MOST, _MOST).astype("<i2")
     # All units' weights of a pixel lie together, so that those of a blank one can be skipped.
     parts = {"W1": levels.T, "scales": scales}
@@ -116,16 +116,16 @@ def _network(member: Member) -> str:
 
 def _sizes(members: list[Member]) -> str:
     """Return the numbers of units, such as ``784-800-10`` or ``3 x 784-800-10``."""
-    counts = Counter(len(member.params.W1) for member in members)
+    counts = Counter(member.params.W1.shape for member in members)
     return ", ".join(
-        f"{count} x " * (len(members) > 1) + f"{_PIXELS}-{hidden}-{_CLASSES}"
-        for hidden, count in counts.items()
+        (f"{count} x " if members[1:] else "") + f"{inputs}-{hidden}-{_CLASSES}"
+        for (hidden, inputs), count in counts.items()
     )
 
 
 def _about(members: list[Member], g: ActivationFunction) -> str:
     numbers = sum(array.size for member in members for array in member.params)
-    what = "a network" if len(members) == 1 else f"a committee of {len(members)} networks"
+    what = f"a committee of {len(members)} networks" if members[1:] else "a network"
     views = dict.fromkeys(m.view.name for m in members if m.view.name != "as they are")
     seen = f", which sees digits {' and '.join(views)}" if views else ""
     return f"{what}, {_sizes(members)} with {g.name}{seen}, {numbers:,} weights and biases"

@@ -76,7 +76,7 @@ li.first i::before { background: var(--accent); }
 figure { display: flex; align-items: center; gap: .75rem; white-space: pre-line; }
 figure:not(:only-child) { flex-direction: column; align-items: start; width: 7rem; gap: .25rem; }
 figure canvas {
-  flex: none; width: 7rem; height: 7rem; border-radius: .35rem; background: #000;
+  flex: none; width: 7rem; height: auto; border-radius: .35rem; background: #000;
   image-rendering: pixelated; box-shadow: 0 0 0 1px var(--edge);
 }
 footer { margin-top: 1.5rem; padding-top: .75rem; border-top: 1px solid var(--line); }
@@ -503,6 +503,10 @@ const TINY = 2 ** -126;  // the least normal float32: what a sum is at least tha
 
 const VIEWS = {
   "as they are": (image) => image, "deslanted": deslant, "standardized": standardize,
+  "deslanted edges": (image) => edges(deslant(image)),
+  "standardized edges": (image) => edges(standardize(image)),
+  "deslanted and standardized edges": (image) =>
+    Float64Array.from([...edges(deslant(image)), ...edges(standardize(image))]),
 };
 
 function deslant(image) {
@@ -527,6 +531,23 @@ function standardize(image) {
     // y and x begin at the first pixel's distance from the centre of mass.
     return [row - y[0], (j - middle) * by_width + slant * row - x[0]];
   });
+}
+
+// Where the values rise to the right, fall, rise and fall downwards: each in a quarter.
+function edges(image) {
+  const half = SIDE / 2, inside = (i) => i > 0 && i < SIDE - 1;
+  const small = new Float64Array(image.length);
+  image.forEach((_, i) => {
+    const row = Math.floor(i / SIDE), column = i % SIDE;
+    const right = inside(column) ? image[i + 1] - image[i - 1] : 0;
+    const down = inside(row) ? image[i + SIDE] - image[i - SIDE] : 0;
+    const at = Math.floor(row / 2) * SIDE + Math.floor(column / 2);
+    small[at] += Math.max(right, 0) / 4;
+    small[at + half] += Math.max(-right, 0) / 4;
+    small[at + half * SIDE] += Math.max(down, 0) / 4;
+    small[at + half * SIDE + half] += Math.max(-down, 0) / 4;
+  });
+  return small;
 }
 
 // Rows and columns from the centre of mass, the slant, and the deviation of the rows.
@@ -710,7 +731,7 @@ function show({ image, probabilities, problem = "" }) {
   element("digit").classList.toggle("none", !answer);
   element("says").textContent = answer ? said(first, second, probabilities) : problem;
   for (const shown of element("frames").querySelectorAll("canvas")) {
-    pixels(shown, answer ? VIEWS[shown.dataset.view](image) : new Float64Array(SIDE ** 2));
+    pixels(shown, VIEWS[shown.dataset.view](answer ? image : new Float64Array(SIDE ** 2)));
   }
   element("undo").setAttribute("aria-disabled", sheets.length === 1 && !stroke);
   element("clear").setAttribute("aria-disabled", isBlank(current()));
@@ -726,7 +747,7 @@ function said(first, second, probabilities) {
 const percent = (probability) => `${(100 * probability).toFixed(1)}\u00a0%`;
 
 function pixels(shown, image) {
-  const data = new ImageData(SIDE, SIDE);
+  const data = new ImageData(SIDE, image.length / SIDE);
   image.forEach((value, i) => data.data.set([0, 1, 2].map(() => rounded(255 * value)), 4 * i));
   for (let i = 3; i < data.data.length; i += 4) data.data[i] = 255;
   shown.getContext("2d").putImageData(data, 0, 0);
@@ -823,13 +844,15 @@ for (let digit = 0; digit < 10; digit++) {
 const views = [...new Set(members.map(({ view }) => view))];
 for (const view of views) {
   const figure = document.createElement("figure");
-  const shown = Object.assign(document.createElement("canvas"), { width: SIDE, height: SIDE });
+  const height = VIEWS[view](new Float64Array(SIDE ** 2)).length / SIDE;
+  const shown = Object.assign(document.createElement("canvas"), { width: SIDE, height });
   const made = view === "as they are" ? "" : `, ${view}`;
   shown.dataset.view = view;
   shown.setAttribute("role", "img");
-  shown.setAttribute("aria-label", `What the network sees: the digit in 28 by 28 pixels${made}`);
+  const says = `What the network sees: the digit in 28 by ${height} pixels${made}`;
+  shown.setAttribute("aria-label", says);
   const caption = document.createElement("figcaption");
-  caption.textContent = `What the network sees:\n28 \u00d7 28 pixels${made}`;
+  caption.textContent = `What the network sees:\n28 \u00d7 ${height} pixels${made}`;
   figure.append(shown, caption);
   element("frames").append(figure);
 }

@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from .activation_functions import ActivationFunction, relu
 from .augment import Distortion
-from .views import View, as_they_are, deslanted, standardized
+from .views import View, as_they_are, deslanted, deslanted_edges, standardized_edges
 
 
 class Recipe(NamedTuple):
@@ -38,7 +38,7 @@ class Recipe(NamedTuple):
     views: tuple[View, ...] = (as_they_are,)
     """How the network is shown the images. More than one is a committee with as many members."""
     joined: bool = False
-    """Whether these networks become one, as wide as all together: then their views are the same."""
+    """Whether these networks become one, as wide as all together, that sees by all their views."""
     about: str = ""
     """What it is good for, to choose by."""
     init: Literal["he", "uniform"] = "he"
@@ -84,25 +84,26 @@ plain: Recipe = Recipe(
 
 elastic: Recipe = plain._replace(
     name="elastic",
-    epochs=150,
+    epochs=100,
     pixel_dropout=0.0,
     hidden_dropout=0.0,
     distortion=Distortion(24, 4, rotation=12, scaling=0.12, shear=0.12, shift=1.2),
     distortion_end=0.4,
-    about="784-800-10 on distorted, deslanted images: 99.5 % of MNIST in 7 minutes",
+    views=(deslanted_edges,),
+    about="784-800-10 on the edges of distorted, deslanted images: 99.5 % of MNIST in 4 minutes",
 )
 
 best: Recipe = elastic._replace(
     name="best",
-    views=(deslanted, deslanted),
+    views=(deslanted_edges, standardized_edges),
     joined=True,
-    about="784-1600-10, two of elastic joined into one network: 99.5 % of MNIST in 14 minutes",
+    about="1568-1600-10, two like elastic with two views, joined: 99.7 % of MNIST in 8 minutes",
 )
 
 committee: Recipe = elastic._replace(
     name="committee",
-    views=(as_they_are, deslanted, standardized, deslanted),
-    about="four like elastic, with three views, by their mean: 99.6 % of MNIST in 28 minutes",
+    views=(deslanted_edges, standardized_edges),
+    about="two like elastic with two views, by their mean: 99.7 % of MNIST in 8 minutes",
 )
 
 seed: Recipe = Recipe(

@@ -19,7 +19,7 @@ from .ranges import number_in
 from .recipes import Recipe
 from .schedules import Schedule, constant, cosine, warm_up
 from .training import Step, TrainState, init_state, make_step
-from .views import View, as_they_are
+from .views import TOGETHER, View, as_they_are
 
 _LARGE = 1 << 28  # bytes of images, from which on a training set may not fit into memory
 _BLOCK = 1024  # images that a disk reads in one go
@@ -80,20 +80,20 @@ def prepare(recipe: Recipe, key: Key, X: GreyImages, Y: Labels, classes: int = 1
     if large:
         (pixels,) = freeze((np.arange(len(X)),))
     else:
-        X = _seen(X, Y, view)
-        pixels = live_pixels(X)
+        seen = _seen(X, Y, view)
+        pixels = live_pixels(seen)
         if recipe.distortion is None:
-            X = X.T.take(pixels, axis=1).T
+            X = seen.T.take(pixels, axis=1).T
 
     def batches_of(epoch: int) -> Iterable[Batch]:
         batches = epoch_batches(order_key, epoch, X, Y, batch_size, block=_BLOCK if large else None)
-        if large and view != as_they_are:
-            batches = (Batch(scale(_grey(view, X).T), Y) for X, Y in batches)
         if recipe.distortion is None:
+            if large and view != as_they_are:
+                return (Batch(scale(_grey(view, X).T), Y) for X, Y in batches)
             return batches
         share = 1 - (1 - recipe.distortion_end) * epoch / max(recipe.epochs - 1, 1)
         distortion = _part_of(recipe.distortion, share)
-        return _distorted(fold_in(distortion_key, epoch), batches, distortion, pixels)
+        return _distorted(fold_in(distortion_key, epoch), batches, distortion, view, pixels)
 
     init = init_params if recipe.init == "he" else _uniform_params
     params = init(params_key, pixels=pixels_of_image, hidden=recipe.hidden, classes=classes)
@@ -113,7 +113,7 @@ def members_of(recipe: Recipe, key: Key) -> tuple[tuple[Recipe, Key], ...]:
 
     >>> from mnist_fn import key, recipes
     >>> [alone.views for alone, _ in members_of(recipes.committee, key(0))]
-    [(as they are,), (deslanted,), (standardized,), (deslanted,)]
+    [(deslanted edges,), (standardized edges,)]
     >>> members_of(recipes.elastic, key(0)) == ((recipes.elastic, key(0)),)
     True
 
@@ -128,8 +128,12 @@ def members_of(recipe: Recipe, key: Key) -> tuple[tuple[Recipe, Key], ...]:
 def assemble(recipe: Recipe, members: Sequence[Member]) -> tuple[Member, ...]:
     """Return what the trained members make up: a committee, or the one network they are joined to.
 
+    If they have several views, the one network sees by all of them, and the weights from what a
+    unit's member was not shown are 0.
+
     Raises:
-        ValueError: they are to be joined, but their views or their sizes do not agree.
+        ValueError: they are to be joined, but no view is all of theirs, or their sizes do not
+            agree.
 
     >>> from mnist_fn import init_params, key, recipes, split
     >>> from mnist_fn.views import deslanted
@@ -140,13 +144,29 @@ def assemble(recipe: Recipe, members: Sequence[Member]) -> tuple[Member, ...]:
     """
     if not recipe.joined:
         return tuple(Member(Params(*map(frozen, params)), view) for params, view in members)
-    views = {member.view for member in members}
-    if len(views) != 1:
+    views = tuple(dict.fromkeys(member.view for member in members))
+    view = _view_for_all("assemble", views)
+    return (Member(join([_widened(member, views) for member in members]), view),)
+
+
+def _view_for_all(name: str, views: tuple[View, ...]) -> View:
+    """Return the view by which one network sees what others see by these."""
+    if len(views) == 1:
+        return views[0]
+    if views not in TOGETHER:
+        known = " or to ".join(" and ".join(map(repr, several)) for several in TOGETHER)
         raise ValueError(
-            f"assemble: networks with {len(views)} views cannot be joined; "
-            "leave them a committee, or give them the same view"
+            f"{name}: networks that are shown images {' and '.join(map(repr, views))} cannot be "
+            f"joined; leave them a committee, or set all views to one, or to {known}"
         )
-    return (Member(join([member.params for member in members]), *views),)
+    return TOGETHER[views]
+
+
+def _widened(member: Member, views: tuple[View, ...]) -> Params:
+    """Return the same network for what all these views show, below each other."""
+    W1 = member.params.W1
+    parts = [W1 if view == member.view else np.zeros_like(W1) for view in views]
+    return member.params._replace(W1=np.concatenate(parts, axis=1))
 
 
 def _check(recipe: Recipe) -> None:
@@ -165,11 +185,8 @@ def _check(recipe: Recipe) -> None:
         check_distortion(recipe.distortion)
     if not recipe.views:
         raise ValueError("prepare: views is empty, but a recipe is for one network or more")
-    if recipe.joined and len(set(recipe.views)) != 1:
-        raise ValueError(
-            "prepare: networks are to be joined, but their views are "
-            f"{', '.join(view.name for view in recipe.views)}; they must be the same"
-        )
+    if recipe.joined:
+        _view_for_all("prepare", tuple(dict.fromkeys(recipe.views)))
 
 
 def _seen(X: np.ndarray, Y: np.ndarray, view: View) -> np.ndarray:
@@ -200,14 +217,23 @@ def _part_of(distortion: Distortion, share: float) -> Distortion:
 
 
 def _distorted(
-    key: Key, batches: Iterable[Batch], distortion: Distortion, pixels: Pixels
+    key: Key, batches: Iterable[Batch], distortion: Distortion, view: View, pixels: Pixels
 ) -> Iterator[Batch]:
-    """Yield the batches, each under a distortion of its own, and these pixels of them only."""
+    """Yield the batches, each under a distortion of its own, then under the view.
+
+    So the network learns from what it will be shown: a digit that was written another way, made
+    upright. Of the images only these pixels are yielded.
+    """
     # Their contracts are left to the step, which checks what comes out.
     positions_of, resample_ = unchecked(random_positions), unchecked(resample)
     for i, (X, Y) in enumerate(batches):
         positions = positions_of(fold_in(key, i), math.isqrt(len(X)), distortion)
-        yield Batch(resample_(X, positions[:, pixels]), Y)
+        if view == as_they_are:
+            yield Batch(resample_(X, positions[:, pixels]), Y)
+        else:
+            rows = view.function(resample_(X, positions)).T.take(pixels, axis=1)
+            freeze((rows,))
+            yield Batch(rows.T, Y)
 
 
 def learning_rates(recipe: Recipe, steps_per_epoch: int) -> Schedule:

@@ -172,8 +172,10 @@ def _calibration(probabilities: np.ndarray, Y: np.ndarray) -> Panel:
 
 
 def _weights(members: Sequence[Member]) -> Panel:
-    title, params = "Weights of the hidden units", members[0].params
+    title, (params, view) = "Weights of the hidden units", members[0]
     hidden, pixels = params.W1.shape
+    if view.images > 1:
+        return Panel(title, f"It is shown {view.images} images at a time: no weights are shown.")
     if not _is_square(pixels):
         return Panel(title, f"Images of {pixels} pixels are not square: no weights are shown.")
     shown, side = len(plots.influential_units(params)), math.isqrt(pixels)

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from ..batches import Dataset
+from ..committees import image_pixels
 from ..evaluation import class_scores
 from ..page import page as page_of
 from .files import replacing
@@ -198,7 +199,7 @@ def _model_and_data(
     classes = len(loaded.members[0].params.W2)
     if classes != 10:
         raise CommandError(f"{name} tells {classes} classes apart, but digits are of ten")
-    pixels, expected = len(dataset.X_test), loaded.members[0].params.W1.shape[1]
+    pixels, expected = len(dataset.X_test), image_pixels(loaded.members[0])
     if pixels != expected:
         raise CommandError(
             f"{name} is for images of {expected} pixels, but those of {dataset.name} have "

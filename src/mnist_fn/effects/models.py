@@ -23,7 +23,7 @@ import numpy as np
 
 from ..activation_functions import ActivationFunction, relu, sigmoid, tanh
 from ..arrays import freeze
-from ..committees import Member
+from ..committees import Member, image_pixels
 from ..contracts import checked
 from ..evaluation import EpochRecord
 from ..network import Params
@@ -218,22 +218,32 @@ def _check(members: Sequence[Member]) -> None:
     """Raise a ``ValueError`` if these are not networks for one task, contracts or not."""
     if not 0 < len(members) <= _MOST_MEMBERS:
         raise ValueError(f"it has {len(members)} members, but must have 1 to {_MOST_MEMBERS}")
-    first = members[0].params
-    for i, (params, view) in enumerate(members):
+    for i, member in enumerate(members):
+        params, view = member
         _check_params(params, i)
-        if _task(params) != _task(first):
+        if _task(member) != _task(members[0]):
             raise ValueError(
-                f"{_part('W1', i)} and {_part('W2', i)} are for {_task(params)}, "
-                f"but W1 and W2 for {_task(first)}"
+                f"{_part('W1', i)} and {_part('W2', i)} are for {_task(member)}, "
+                f"but W1 and W2 for {_task(members[0])}"
             )
         if VIEWS.get(view.name) != view:
             raise ValueError(f"a model file cannot name the view {view.name!r}")
-        if view != as_they_are and math.isqrt(params.W1.shape[1]) ** 2 != params.W1.shape[1]:
-            raise ValueError(f"images of {params.W1.shape[1]} pixels cannot be {view.name}")
+        _check_view(member)
 
 
-def _task(params: Params) -> str:
-    return f"{params.W1.shape[1]} pixels, {len(params.W2)} classes and {params.W1.dtype} numbers"
+def _task(member: Member) -> str:
+    W1, classes = member.params.W1, len(member.params.W2)
+    return f"{image_pixels(member)} pixels, {classes} classes and {W1.dtype} numbers"
+
+
+def _check_view(member: Member) -> None:
+    inputs = member.params.W1.shape[1]
+    try:
+        seen = member.view.function(np.zeros((image_pixels(member), 1)))
+    except ValueError as error:
+        raise ValueError(f"images cannot be shown {member.view.name}: {error}") from error
+    if len(seen) != inputs:
+        raise ValueError(f"{inputs} pixels cannot be those of images {member.view.name}")
 
 
 def _check_params(params: Params, member: int) -> None:

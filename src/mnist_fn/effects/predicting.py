@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..committees import committee_probabilities
+from ..committees import committee_probabilities, image_pixels
 from ..images import frame
 from .models import Model
 from .pictures import PictureError, find_pictures, read_picture
@@ -30,10 +30,10 @@ class Answer(NamedTuple):
 
 def check_pixels(model: Model, name: str) -> None:
     """Refuse a network that is not for the digits of MNIST."""
-    params = model.members[0].params
-    if params.W1.shape[1] != 784 or len(params.W2) != 10:
+    pixels, classes = image_pixels(model.members[0]), len(model.members[0].params.W2)
+    if pixels != 784 or classes != 10:
         raise CommandError(
-            f"{name} is for images of {params.W1.shape[1]} pixels and tells {len(params.W2)} "
+            f"{name} is for images of {pixels} pixels and tells {classes} "
             "classes apart, but pictures become images of 784 pixels, of ten digits"
         )
 
