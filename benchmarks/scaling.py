@@ -10,10 +10,10 @@ with the mapped parts of files (``VmHWM``), on Linux only. The files are in a te
 directory, which takes 5.3 GB; ``$TMPDIR`` says where. They have just been written, so that the
 system may still hold them in memory.
 
-Then a sweep trains ``quick`` networks, one epoch each, with the built-in ``map``, with
-processes and with a Dask cluster on this machine, one thread of BLAS each, in turns: runs per
-hour, once the workers have started and have the images. The ideal is as many times those of
-one as there are workers.
+Then a sweep trains twelve ``quick`` networks with the built-in ``map``, with processes and with
+a Dask cluster on this machine, one thread of BLAS each, in turns: runs per hour, once the
+workers have started and have the images. The ideal is as many times those of one as there are
+workers. All of them must come to the same accuracies.
 
 It writes ``scaling.json`` and ``scaling.png`` beside itself. ``--quick`` takes small data and
 few runs, and writes nothing.
@@ -224,28 +224,34 @@ def of_workers(recipe: mf.Recipe, runs: int, rounds: int) -> dict[str, list[floa
                 maps[f"Dask, {n} worker{plural}"] = stack.enter_context(on_dask(n))
         per_hour: dict[str, list[float]] = {name: [] for name in maps}
         for i in range(rounds + 1):
+            # In the first round, which does not count, workers get their images.
+            settings = recipe if i else recipe._replace(epochs=1)
+            pairs = [(settings, key) for key in mf.split(mf.key(i), runs)]
+            accuracies = set()
             for name, map_ in maps.items():
                 start = time.perf_counter()
-                pairs = [(recipe, key) for key in mf.split(mf.key(i), runs)]
-                for _ in trials_of(pairs, source, None, map_):
-                    pass
-                if i > 0:  # in the first one, workers get their images
+                trials = trials_of(pairs, source, None, map_)
+                accuracies.add(tuple(trial.validation_accuracy for trial in trials))
+                if i:
                     per_hour[name].append(3600 * runs / (time.perf_counter() - start))
+            if len(accuracies) != 1:
+                sys.exit(f"the same runs came to different accuracies: {accuracies}")
     return per_hour
 
 
 def print_workers(per_hour: dict[str, list[float]]) -> dict[str, dict[str, Spread]]:
     """Print a row for each arrangement, and return its figures."""
-    print("| | runs per hour | over one with the built-in map | of the ideal |")
-    print("|---|---|---|---|")
+    print("| | runs per hour | over the built-in map | time over its time | of the ideal |")
+    print("|---|---|---|---|---|")
     baseline = next(iter(per_hour.values()))
     rows = {}
     for name, values in per_hour.items():
         speeds = spread(values)
         ratios = spread([a / b for a, b in zip(values, baseline, strict=True)])
+        times = spread([b / a for a, b in zip(values, baseline, strict=True)])
         share = 100 * ratios.median / workers_of(name)
-        rows[name] = {"runs per hour": speeds, "over one": ratios}
-        print(f"| {name} | {speeds.text(0)} | {ratios.text()} | {share:.0f} % |")
+        rows[name] = {"runs per hour": speeds, "over one": ratios, "time": times}
+        print(f"| {name} | {speeds.text(0)} | {ratios.text()} | {times.text()} | {share:.0f} % |")
     print(flush=True)
     return rows
 
@@ -322,7 +328,7 @@ def main() -> None:
     """Measure, print and draw."""
     parser = argparse.ArgumentParser(description="What more data and more workers cost and bring.")
     parser.add_argument("--quick", action="store_true", help="small data, few runs, and no files")
-    parser.add_argument("--rounds", type=int, default=5, help="trainings of each size")
+    parser.add_argument("--rounds", type=int, default=3, help="of all measurements")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -333,8 +339,8 @@ def main() -> None:
     epochs = {60_000: 1, 120_000: 1} if quick else {60_000: 20, 600_000: 2, 6_000_000: 1}
     rounds = 2 if quick else max(arguments.rounds, 2)
     sizes = print_sizes(of_sizes(epochs, rounds))
-    recipe = quick_recipe._replace(epochs=1, hidden=16 if quick else quick_recipe.hidden)
-    workers = print_workers(of_workers(recipe, runs=2 if quick else 6, rounds=rounds))
+    recipe = quick_recipe._replace(epochs=1, hidden=16) if quick else quick_recipe
+    workers = print_workers(of_workers(recipe, runs=2 if quick else 12, rounds=rounds))
     print_on_paper(sizes[0]["images per second of processor"].median, workers)
     if not quick:
         save(__file__, {"sizes": sizes, "workers": workers})
