@@ -70,7 +70,7 @@ def test_it_tells_what_the_network_is() -> None:
     members = [mf.Member(small), mf.Member(large, deslanted), mf.Member(small, standardized)]
     html = page(members, mf.tanh)
     assert [member["view"] for member in network_in(html)["members"]] == list(VIEWS)[:3]
-    assert "a committee of 3 networks, 2 x 784-5-10, 1 x 784-12-10 with tanh, which sees" in html
+    assert "a committee of 3 networks, 2 x 784-5-10, 1 x 784-12-10 with tanh by the views" in html
     assert "deslanted and standardized, 17," in html
     assert re.search(r"\ba network, 784-5-10 with relu, 3,985 weights", page(small))
 

@@ -127,5 +127,5 @@ def _about(members: list[Member], g: ActivationFunction) -> str:
     numbers = sum(array.size for member in members for array in member.params)
     what = f"a committee of {len(members)} networks" if members[1:] else "a network"
     views = dict.fromkeys(m.view.name for m in members if m.view.name != "as they are")
-    seen = f", which sees digits {' and '.join(views)}" if views else ""
+    seen = f" by the view{'s' * (len(views) > 1)} {' and '.join(views)}" if views else ""
     return f"{what}, {_sizes(members)} with {g.name}{seen}, {numbers:,} weights and biases"
