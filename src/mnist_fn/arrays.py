@@ -60,6 +60,6 @@ def side_of(name: str, pixels: int) -> int:
     28
     """
     side = math.isqrt(pixels)
-    if side * side != pixels or side == 0:
+    if side * side != pixels or not side:
         raise ValueError(f"{name}: images of {pixels} pixels are not square")
     return side

@@ -112,7 +112,7 @@ def random_positions(
     if distortion.displacement:
         G = _gaussian(side, float(distortion.smoothing))
         u = random.uniform(-distortion.displacement, distortion.displacement, (2, side, side))
-        positions += (G @ u @ G).reshape(2, -1)
+        positions += (G @ u @ G).reshape(positions.shape)
     freeze((positions,))
     return positions
 
@@ -136,8 +136,8 @@ def resample(X: Images, positions: Positions) -> SameFloat[np.ndarray, "points m
 
     """
     side = side_of("resample", len(X))
-    # What is further out than this is 0 all the same, and fits an integer.
-    positions = np.clip(positions, -2, side + 1)
+    # Further out it is 0 as well, and these fit an integer.
+    positions = np.clip(positions, -1, side)
     corner = np.floor(positions)
     if np.isnan(corner).any():
         raise ValueError("resample: a position is not a number")
@@ -164,15 +164,15 @@ def resample(X: Images, positions: Positions) -> SameFloat[np.ndarray, "points m
 _resample = unchecked(resample)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache
 def _grid(side: int) -> np.ndarray:
     """Return the row and the column of every pixel."""
-    grid = np.mgrid[:side, :side].reshape(2, -1)
+    grid = np.mgrid[:side, :side].reshape(2, side * side)
     freeze((grid,))
     return grid
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache
 def _gaussian(side: int, deviation: float) -> np.ndarray:
     """Return the matrix that smooths a column of pixels; beyond its ends there is nothing."""
     offsets = np.arange(1 - side, side)

@@ -74,7 +74,7 @@ def evaluate(
     nothing = 0.0, np.zeros((classes, classes), np.int64)
     loss_sum, confusion = functools.reduce(add, batches, nothing)
     m = int(confusion.sum())
-    if m == 0:
+    if not m:
         raise ValueError("evaluate: there are no samples, and a mean needs one")
     freeze((confusion,))
     return Evaluation(loss_sum / m, int(confusion.trace()) / m, confusion)

@@ -93,7 +93,7 @@ def _alternative(leaf: Leaf, fitting: list[Leaf]) -> Any:
     ]
     if len(hints) > 1:
         return next((hint for hint in hints if _would_fit(leaf, hint, fitting)), hints[0])
-    return hints[0] if hints else leaf.hint
+    return next(iter(hints), leaf.hint)
 
 
 def _would_fit(leaf: Leaf, hint: Any, fitting: list[Leaf]) -> bool:

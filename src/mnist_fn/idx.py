@@ -29,9 +29,9 @@ _DTYPES: dict[int, np.dtype] = {
 }
 _CODES = {dtype.newbyteorder("="): code for code, dtype in _DTYPES.items()}
 _MOST_DIMENSIONS = 64  # NumPy's own limit
-_LONGEST_HEADER = 4 + 4 * _MOST_DIMENSIONS
+_LONGEST_HEADER = 1024  # the magic number, and as many sizes as a byte can count
 _GZIP_MAGIC = b"\x1f\x8b"
-_CHUNK = 1 << 20
+_CHUNK = 1_000_000
 
 
 class IdxError(ValueError):
@@ -123,7 +123,7 @@ def _header(stream: io.BufferedIOBase, name: str) -> tuple[np.dtype[Any], tuple[
     magic = stream.read(4)
     if len(magic) < 4:
         raise IdxError(f"{name}: offset {len(magic)}: the data ends inside the 4-byte magic number")
-    if magic[:2] != b"\0\0":
+    if any(magic[:2]):
         raise IdxError(
             f"{name}: offset 0: there is {magic[:2].hex(' ')}, but an IDX file starts with 00 00"
         )
@@ -150,7 +150,7 @@ def _header(stream: io.BufferedIOBase, name: str) -> tuple[np.dtype[Any], tuple[
 def _read(stream: io.BufferedIOBase, most: int) -> bytearray:
     # The data, not the header, says how much memory is taken.
     data = bytearray()
-    while len(data) < most and (chunk := stream.read(min(_CHUNK, most - len(data)))):
+    while chunk := stream.read(min(_CHUNK, most - len(data))):
         data += chunk
     return data
 

@@ -83,8 +83,8 @@ def _grey(picture: np.ndarray) -> np.ndarray:
 
     What is transparent is black if that which is seen is light, and else white.
     """
-    height, width = picture.shape[:2]
-    count = 1 if picture.ndim == 2 else picture.shape[2]
+    height, width, *axis = picture.shape
+    count = math.prod(axis)  # without that axis, 1
     if not 1 <= count <= 4:
         raise ValueError(
             f"frame: the picture is an array of shape {picture.shape}, but it must be "
@@ -100,19 +100,20 @@ def _grey(picture: np.ndarray) -> np.ndarray:
     starts = np.arange(0, width, block)
     widths = np.diff(starts, append=width)
 
-    def means(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def means(rows: np.ndarray) -> np.ndarray:
         rows = rows / np.iinfo(picture.dtype).max
         grey = rows[..., :3] @ _LUMINANCE if count > 2 else rows[..., 0]
         alpha = np.ones_like(grey) if count % 2 else rows[..., -1]
         of_columns = np.stack([grey * alpha, alpha]).mean(axis=1)
-        seen, alpha = np.add.reduceat(of_columns, starts, axis=1) / widths
-        return seen, alpha
+        of_blocks: np.ndarray = np.add.reduceat(of_columns, starts, axis=1) / widths
+        return of_blocks
 
     # A few rows at a time: as floating-point numbers, a photo would be gigabytes.
     parts = [means(channels[top : top + block]) for top in range(0, height, block)]
-    seen, alpha = (np.array(part) for part in zip(*parts, strict=True))
+    seen, alpha = np.stack(parts, axis=1)
     ground = 0.0 if seen.sum() > alpha.sum() / 2 else 1.0
-    return seen + ground * (1 - alpha)
+    grey: np.ndarray = seen + ground * (1 - alpha)
+    return grey
 
 
 def _ink(grey: np.ndarray) -> _Ink:
@@ -131,7 +132,7 @@ def _ink(grey: np.ndarray) -> _Ink:
             f"paper's by {full} of 255 at most, but strokes must by {_LEAST_CONTRAST}"
         )
     padded = np.pad(mask, 1)
-    near = sum(_shifts(padded, mask.shape)) > 0
+    near = np.any(_shifts(padded, mask.shape), axis=0)
     return _Ink(np.where(near, np.minimum(levels / full, 1), 0), mask)
 
 
@@ -140,11 +141,11 @@ def _paper(grey: np.ndarray) -> np.ndarray:
 
     It begins with the picture's rim, which strokes seldom cover.
     """
-    height, width = grey.shape
-    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    basis = np.stack([np.ones_like(y), y, x, y * y, x * y, x * x]).reshape(6, -1)
+    sides = (np.linspace(-1, 1, length) for length in grey.shape)
+    y, x = (at.ravel() for at in np.meshgrid(*sides, indexing="ij"))
+    basis = np.stack([np.ones_like(y), y, x, y * y, x * y, x * x])
     values = grey.ravel()
-    margin = max(1, min(height, width) // 14)
+    margin = max(1, min(grey.shape) // 14)
     rim = np.ones(grey.shape, np.bool_)
     rim[margin:-margin, margin:-margin] = False
     on_rim = rim.ravel()
@@ -194,7 +195,7 @@ def _pieces(mask: np.ndarray) -> np.ndarray:
         for y, x in ((1, 2), (2, 0), (2, 1), (2, 2))
     )
     pairs = np.concatenate([np.stack([inner, other])[:, mask] for other in (right, *below)], axis=1)
-    pairs = pairs[:, pairs[1] >= 0]
+    pairs = pairs[:, pairs[1] != -1]
     first = np.arange(mask.sum())
     while True:
         of_pair = first[pairs]
@@ -218,7 +219,7 @@ def _fitted(ink: _Ink) -> np.ndarray:
         scale = (_BOX - pen) / max(longest - width, longest / 2)
         wider = pen - width * scale
     # Up to a rounding error, a length of 20.0 is 20 pixels.
-    sizes = np.ceil(lengths * scale + max(wider, 0) - 1e-9).astype(np.intp).clip(1, _SIDE)
+    sizes = np.ceil(lengths * scale + max(wider, 0) - 1e-9).astype(np.intp).clip(max=_SIDE)
     step = 1 / (_FINE * scale)
     starts = box.mean(axis=1) - sizes * _FINE / 2 * step
     over_rows, over_columns = (
@@ -235,8 +236,8 @@ def _width(mask: np.ndarray) -> float:
 
     Along a line in any direction, pixels have 4 / pi times as much outline as the line.
     """
-    padded = np.pad(mask, 1)
-    outline = (padded[1:] != padded[:-1]).sum() + (padded[:, 1:] != padded[:, :-1]).sum()
+    steps = (np.diff(mask, axis=axis, prepend=False, append=False) for axis in (0, 1))
+    outline = sum(np.count_nonzero(step) for step in steps)
     return float(2 * mask.sum() / (math.pi / 4 * outline))
 
 
@@ -257,7 +258,7 @@ def _widened(image: np.ndarray, radius: float) -> np.ndarray:
     padded = np.pad(image, reach)
     widened, half, runs = image, 0, padded[:, reach : reach + width]
     # From the first and last row of a disc to its middle, rows get longer on both sides.
-    for y in range(reach, 0, -1):
+    for y in reversed(range(reach + 1)):
         while (half + 1) ** 2 + y**2 <= radius**2:
             half += 1
             left, right = reach - half, reach + half
@@ -265,8 +266,6 @@ def _widened(image: np.ndarray, radius: float) -> np.ndarray:
             runs = most(runs, padded[:, right : right + width])
         for top in (reach - y, reach + y):
             widened = most(widened, runs[top : top + height])
-    for x in range(2 * reach + 1):
-        widened = most(widened, padded[reach : reach + height, x : x + width])
     return widened
 
 

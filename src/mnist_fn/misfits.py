@@ -39,8 +39,8 @@ def _sizes(leaf: Leaf) -> Iterator[tuple[str, int]]:
     for hint in filter(is_array_hint, alternatives(leaf.hint)):
         if isinstance(leaf.value, np.ndarray):
             axes, shape = hint.dim_str.split(), leaf.value.shape
-            many = [i for i, axis in enumerate(axes) if axis.startswith(("*", "..."))]
-            left = many[0] if many else len(axes)
+            many = (i for i, axis in enumerate(axes) if axis.startswith(("*", "...")))
+            left = next(many, len(axes))
             yield from (
                 (axis, size)
                 for axis, size in (

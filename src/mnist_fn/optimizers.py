@@ -4,6 +4,7 @@ A gradient that is NaN or infinite makes its parameter, and what is kept of it, 
 """
 
 import inspect
+import itertools
 import math
 import weakref
 from collections.abc import Callable
@@ -200,8 +201,7 @@ def average_params(optimizer: Optimizer[S], decay: float = 0.999) -> Optimizer[A
         moved, inner = inside(params, gradients, state.inside)
         average = moved
         if state.step:
-            pairs = zip(state.average, moved, strict=True)
-            average = freeze(Params(*(rho * a + (1 - rho) * p for a, p in pairs)))
+            average = Params(*each(lambda a, p: rho * a + (1 - rho) * p, state.average, moved))
         return moved, AverageState(state.step + 1, inner, average)
 
     return Optimizer(init, update)
@@ -261,8 +261,7 @@ def with_decay(gradients: Gradients, params: Params, weight_decay: float) -> Gra
 
 def _descend(out: Gradients, params: Params, gradients: Gradients, learning_rate: float) -> Params:
     rate = float(learning_rate)  # np.float64 would turn float32 into float64
-    rows = zip(params, gradients, out, strict=True)
-    return freeze(Params(*(descend(p, dp, rate, out=o) for p, dp, o in rows)))
+    return freeze(Params(*map(descend, params, gradients, itertools.repeat(rate), out)))
 
 
 def _room_for(gradients: Gradients) -> Gradients:

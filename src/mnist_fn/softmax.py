@@ -75,7 +75,7 @@ def check_labels(name: str, Y: np.ndarray, classes: int) -> None:
 
     >>> check_labels("here", np.array([0, 9]), classes=10)
     """
-    if len(Y) == 0:
+    if not len(Y):
         raise ValueError(f"{name}: the batch is empty (m = 0), and a mean needs a sample")
     # A negative label would count from the last class, and never fail.
     for label in (Y.min(), Y.max()):

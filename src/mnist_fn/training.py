@@ -239,8 +239,7 @@ def _widen(whole: Any, part: Any, pixels: np.ndarray) -> Any:
             W1[:, pixels] = part[0]
             return _with_first(part, W1)
         case tuple() if type(whole) is type(part) and len(whole) == len(part):
-            pairs = zip(whole, part, strict=True)
-            return _like(whole, (_widen(*pair, pixels) for pair in pairs))
+            return _like(whole, map(functools.partial(_widen, pixels=pixels), whole, part))
         case _ if isinstance(whole, tuple) or isinstance(part, tuple):
             raise ValueError(
                 "train_epochs: with `pixels`, what an optimizer keeps must keep its form, but "
