@@ -52,7 +52,7 @@ REASONS = RESULTS.with_suffix(".toml")
 TESTS = {
     "activation_functions": ["network", "training", "page"],
     "adaptive": ["optimizers", "oracles"],
-    "arrays": ["network", "views", "batches"],
+    "arrays": ["network", "views", "batches", "augment"],
     "augment": ["augment", "runs"],
     "batches": ["batches", "large_data"],
     "hints": ["contracts"],

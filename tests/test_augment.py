@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mnist_fn as mf
-from mnist_fn import Distortion
+from mnist_fn import Distortion, augment
 
 NONE = Distortion(0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
 ALL = Distortion(displacement=5.0, smoothing=2.0, scaling=0.2, shear=0.3, shift=3.0)
@@ -221,3 +221,79 @@ def test_a_distortion_out_of_range_is_refused(name: str, number: float, message:
         mf.random_positions(mf.key(0), 28, wrong)
     with pytest.raises(ValueError, match=says):
         mf.distort(mf.key(0), np.zeros((784, 1)), wrong)
+
+
+@pytest.mark.parametrize("side", [1, 2, 4, 7, 28])
+@pytest.mark.parametrize("seed", range(3))
+def test_an_affine_distortion_is_about_the_middle_of_images_of_any_size(
+    seed: int, side: int
+) -> None:
+    distortion = Distortion(0.0, 1.0, rotation=30.0, scaling=0.3, shear=0.2, shift=2.0)
+    angle, scale_y, scale_x, shear, shift_y, shift_x = affine_of(seed, distortion)
+    cos, sin = math.cos(angle), math.sin(angle)
+    middle = (side - 1) / 2
+    for (y, x), position in zip(
+        grid(side).T.tolist(),
+        mf.random_positions(mf.key(seed), side, distortion).T.tolist(),
+        strict=True,
+    ):
+        sheared = scale_y * (y - middle) + shear * scale_x * (x - middle)
+        across = scale_x * (x - middle)
+        assert position == pytest.approx(
+            (
+                middle + cos * sheared - sin * across + shift_y,
+                middle + sin * sheared + cos * across + shift_x,
+            ),
+            abs=1e-9,
+        )
+
+
+def test_a_distortion_stays_the_same_from_release_to_release() -> None:
+    drawn = affine_of(0, Distortion(0.0, 1.0, rotation=30.0, scaling=0.3, shear=0.2, shift=2.0))
+    assert drawn == pytest.approx(
+        [-0.1915169634, 1.2111747559, 0.7288153821, 0.1487875094, -1.2635803985, 0.0667149100],
+        abs=1e-9,
+    )
+    raw = mf.random_positions(mf.key(0), 2, NONE._replace(displacement=3.0, smoothing=0.02))
+    assert (raw - grid(2)).ravel() == pytest.approx(
+        [
+            -1.2410770803,
+            0.4418527635,
+            -0.6858410584,
+            -1.5934176932,
+            -2.4672457028,
+            -0.1465340354,
+            1.0141696179,
+            2.6813083950,
+        ],
+        abs=1e-9,
+    )
+
+
+def test_an_image_is_distorted_as_much_as_is_said_if_nothing_else_is() -> None:
+    default = Distortion(
+        displacement=20.0, smoothing=4.0, rotation=10.0, scaling=0.1, shear=0.1, shift=1.0
+    )
+    assert Distortion() == default
+    images = np.random.default_rng(0).random((784, 2))
+    expected = mf.distort(mf.key(0), images, default)
+    assert mf.distort(mf.key(0), images).tobytes() == expected.tobytes()
+    positions = mf.random_positions(mf.key(0), 28, default)
+    assert mf.random_positions(mf.key(0), 28).tobytes() == positions.tobytes()
+
+
+def test_the_limits_of_a_distortion_are_allowed() -> None:
+    widest = Distortion(1000, 1000, 1000, math.nextafter(1, 0), 1000, 1000)
+    narrowest = Distortion(0, 0.01, 0, 0, 0, 0)
+    for distortion in (widest, narrowest):
+        assert np.isfinite(mf.random_positions(mf.key(0), 3, distortion)).all()
+
+
+def test_what_all_distortions_of_a_size_have_in_common_is_made_once() -> None:
+    assert augment._grid(28) is augment._grid(28)
+    assert augment._gaussian(28, 4.0) is augment._gaussian(28, 4.0)
+
+
+def test_images_of_no_pixels_are_not_square() -> None:
+    with pytest.raises(ValueError, match=r"^distort: images of 0 pixels are not square$"):
+        mf.distort(mf.key(0), np.zeros((0, 3)))

@@ -38,8 +38,9 @@ def test_the_order_depends_on_key_and_epoch_only() -> None:
     assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
 
 
-def test_a_batch_of_all_keeps_the_order() -> None:
-    (batch,) = mf.epoch_batches(mf.key(0), 0, *numbered(50), 50)
+@pytest.mark.parametrize("batch_size", [50, 51, 1000])
+def test_a_batch_of_all_keeps_the_order(batch_size: int) -> None:
+    (batch,) = mf.epoch_batches(mf.key(0), 0, *numbered(50), batch_size)
     assert order_of([batch]) == list(range(50))
 
 
@@ -96,6 +97,12 @@ def test_epochs_are_counted_from_0() -> None:
             mf.epoch_batches(mf.key(0), -1, *numbered(3), batch_size)
 
 
+@pytest.mark.parametrize("n", [1, 9])
+def test_hold_out_may_leave_one_sample_on_a_side(n: int) -> None:
+    dataset = mf.hold_out(*numbered(10), n=n)
+    assert (len(dataset.Y_train), len(dataset.Y_test)) == (10 - n, n)
+
+
 @pytest.mark.parametrize("n", [-1, 0, 10, 11])
 def test_hold_out_leaves_samples_on_each_side(n: int) -> None:
     with pytest.raises(ValueError, match=f"hold_out: n is {n}, but of 10 samples"):
@@ -131,3 +138,13 @@ def test_sizes_are_as_the_signatures_say_if_nothing_else_is_said() -> None:
     assert [len(batch.Y) for batch in mf.ordered_batches(X, Y)] == [*[1000] * 10, 2]
     assert {len(batch.Y) for batch in mf.epoch_batches(mf.key(0), 0, X, Y)} == {128, 10_002 % 128}
     assert len(mf.hold_out(X, Y).Y_test) == 10_000
+
+
+@pytest.mark.parametrize("batch_size", [10, 64, 128])
+@pytest.mark.parametrize("blocks", [63, 64, 65, 128])
+def test_windows_of_blocks_leave_nothing_over(blocks: int, batch_size: int) -> None:
+    m = 3 * blocks
+    batches = list(mf.epoch_batches(mf.key(0), 0, *numbered(m), batch_size, block=3))
+    assert sorted(order_of(batches)) == list(range(m))
+    sizes = [len(batch.Y) for batch in batches]
+    assert sizes == [min(batch_size, m - i) for i in range(0, m, batch_size)]

@@ -24,7 +24,7 @@ from beartype import beartype
 from beartype.vale import Is
 from hypothesis import given
 from hypothesis import strategies as st
-from jaxtyping import Float, Int, TypeCheckError, config, jaxtyped
+from jaxtyping import Float, Int, Shaped, TypeCheckError, config, jaxtyped
 
 import mnist_fn as mf
 from mnist_fn import SameFloat, checked, contracts
@@ -723,3 +723,45 @@ def test_advice_is_given_only_where_it_helps() -> None:
 
     with pytest.raises(TypeCheckError, match=r"convert it: `B.astype\(np.float64\)`"):
         g(ones(2), ones(2).astype(np.float32))
+
+
+def test_the_message_names_sizes_that_have_names_and_no_others() -> None:
+    @checked
+    def f(A: Float[np.ndarray, "n 3 _ _k"], B: Float[np.ndarray, " n"]) -> None: ...
+
+    with pytest.raises(TypeCheckError, match=r"\n  sizes:     n = 2 \(from A\)$"):
+        f(ones(2, 3, 4, 5), ones(7))
+
+
+def test_the_precision_is_told_where_it_is_asked_for_and_nowhere_else() -> None:
+    params = mf.init_params(mf.key(0), pixels=4, hidden=3, classes=2)
+    labels: Any = np.zeros(1)
+    with pytest.raises(TypeCheckError) as caught:
+        mf.loss(params, np.zeros((4, 1), np.float32), labels)
+    assert "argument `Y` does not fit" in str(caught.value)
+    assert "precision" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.bool_, np.complex64])
+def test_only_floats_must_have_the_precision_of_the_others(dtype: type) -> None:
+    @checked
+    def f(
+        A: SameFloat[np.ndarray, " n"] | Shaped[np.ndarray, " n"], B: SameFloat[np.ndarray, " n"]
+    ) -> None: ...
+
+    f(np.ones(2, dtype), ones(2))
+    f(np.ones(2, dtype), np.ones(2, np.float32))
+    with pytest.raises(TypeCheckError, match=r"precision: float32 \(from A\)"):
+        f(np.ones(2, np.float32), ones(2))
+
+
+def test_half_precision_is_to_be_made_single_if_nothing_else_is_known() -> None:
+    @checked
+    def f(A: SameFloat[np.ndarray, " n"]) -> None: ...
+
+    with pytest.raises(TypeCheckError, match=r"convert it: `A.astype\(np.float32\)`"):
+        f(np.ones(2, np.float16))
+    for dtype in (np.int64, np.complex64):
+        with pytest.raises(TypeCheckError) as caught:
+            f(np.ones(2, dtype))
+        assert "advice" not in str(caught.value)

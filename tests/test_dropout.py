@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import mnist_fn as mf
 from mnist_fn import ActivationFunction, Batch, Dropout, Params, TrainState, relu, sigmoid, tanh
+from mnist_fn import dropout as room
 
 ACTIVATIONS = (relu, tanh, sigmoid)
 MOMENTUM = mf.momentum(0.1)
@@ -246,3 +247,20 @@ def test_a_smoothing_out_of_range_is_refused(wrong: float) -> None:
         says = f"^{name}: label_smoothing is {wrong}, but it must be at least 0 and less than 1$"
         with pytest.raises(ValueError, match=says):
             call()
+
+
+def test_a_mask_is_drawn_once_for_both_ways_and_one_is_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[tuple[int, ...]] = []
+    draw = room._mask
+
+    def counted(key: mf.Key, shape: tuple[int, ...], dtype: Any, rate: float) -> np.ndarray:
+        drawn.append(shape)
+        return draw(key, shape, dtype, rate)
+
+    monkeypatch.setattr(room, "_mask", counted)
+    h, Z = mf.dropped(mf.key(0), tanh, 0.5), np.ones((3, 4))
+    for columns in (4, 2, 4):
+        h.derivative(Z[:, :columns], h.function(Z[:, :columns]))
+    assert drawn == [(3, 4), (3, 2), (3, 4)]

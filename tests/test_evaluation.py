@@ -48,6 +48,8 @@ def test_a_class_that_is_never_seen_nor_predicted_has_no_scores() -> None:
 def test_an_evaluation_on_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="evaluate: there are no samples, and a mean needs one"):
         mf.evaluate(PARAMS, [])
+    with pytest.raises(ValueError, match="evaluate: there are no samples, and a mean needs one"):
+        mf.evaluate([], [])
 
 
 def answers(seed: int, m: int, digits: int = 2) -> tuple[np.ndarray, np.ndarray]:
@@ -128,6 +130,8 @@ def test_there_are_25_mistakes_at_most_if_nothing_else_is_said() -> None:
         ([[3.5], [-2.0]], [0], "from 3.5 to 3.5, but must be from 0 to 1; give it A2, not Z2"),
         ([[1.01], [0.0]], [0], "from 1.01 to 1.01, but must be from 0 to 1"),
         ([[-3.0], [-2.0]], [0], "from -2 to -2, but must be from 0 to 1"),
+        ([[-0.6], [-0.5]], [0], "from -0.5 to -0.5, but must be from 0 to 1"),
+        ([[0.5, 1 + 2e-6], [0.5, 0.0]], [0, 0], "from 0.5 to 1, but must be from 0 to 1"),
         ([[0.5, 0.5, np.nan], [0.5, np.nan, 0.5]], [0] * 3, "sample 1 .counted from 0. are NaN"),
         ([[np.inf], [0.5]], [0], "from inf to inf, but must be from 0 to 1"),
     ],
@@ -142,6 +146,11 @@ def test_what_are_no_probabilities_or_labels_is_refused(
 def test_a_softmax_that_rounds_up_is_accepted() -> None:
     above = np.nextafter(np.array([[1], [0]], np.float32), np.float32(2))
     assert calibration(above, np.array([0])).samples[-1] == 1
+    assert calibration(np.array([[1 + 1e-6], [0]]), np.array([0])).samples[-1] == 1
+
+
+def test_a_confidence_of_0_is_counted_in_the_first_bin() -> None:
+    assert calibration(np.zeros((2, 3)), np.array([0, 1, 1])).samples.tolist() == [3, *[0] * 9]
 
 
 def test_no_bins_and_no_mistakes_are_refused() -> None:
@@ -156,3 +165,28 @@ def test_calibrations_and_mistakes_are_read_only() -> None:
     A2, Y = np.full((2, 3), 0.5), np.array([0, 1, 1])
     for array in (*calibration(A2, Y)[:3], mistakes(A2, Y)):
         assert not array.flags.writeable
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_a_committee_is_evaluated_by_the_mean_of_its_probabilities(n: int) -> None:
+    random = np.random.default_rng(0)
+    X, Y = random.integers(0, 256, (6, 40), dtype=np.uint8), random.integers(0, 3, 40)
+    params = [
+        mf.init_params(mf.key(i), pixels=6, hidden=5, classes=3, dtype=np.float64) for i in range(n)
+    ]
+    members = [mf.Member(p) for p in params]
+    result = mf.evaluate(members, mf.ordered_batches(X, Y, 7, np.float64))
+    A2 = np.mean([mf.forward(p, mf.scale(X, np.float64)).A2 for p in params], axis=0)
+    assert result.loss == pytest.approx(-np.log(A2[Y, np.arange(40)]).mean())
+    expected = confusion_matrix(Y, A2.argmax(axis=0), labels=range(3))
+    np.testing.assert_array_equal(result.confusion, expected)
+    assert result.accuracy == pytest.approx(np.mean(A2.argmax(axis=0) == Y))
+
+
+def test_a_sample_without_probabilities_is_named_by_its_number_among_all() -> None:
+    X = np.ones((6, 9), np.float32)
+    X[0, 5] = np.nan
+    batches = [mf.Batch(X[:, i : i + 2], np.zeros(2, int)) for i in range(0, 8, 2)]
+    message = r"^evaluate: the probabilities of sample 5 \(counted from 0\) are NaN"
+    with pytest.raises(ValueError, match=message):
+        mf.evaluate(PARAMS, batches)

@@ -15,7 +15,7 @@ from memory import memory_below
 
 import mnist_fn as mf
 from mnist_fn import IdxError
-from mnist_fn.idx import decode, encode
+from mnist_fn.idx import decode, encode, encode_header
 
 # The format's element types: code, NumPy's name and the letter of the struct module.
 TYPES = [
@@ -227,3 +227,14 @@ def test_the_real_mnist_survives_the_round_trip_and_has_its_known_statistics(
 def test_an_array_may_have_as_many_dimensions_as_numpy_has() -> None:
     array = np.full((1,) * 64, 7, np.uint8)
     np.testing.assert_array_equal(decode(encode(array)), array)
+
+
+def test_the_largest_size_that_fits_into_32_bits_is_written() -> None:
+    written = encode_header(np.dtype(np.uint8), (2**32 - 1, 33))
+    assert written == header(0x08, 2**32 - 1, 33)
+
+
+def test_what_is_unpacked_is_held_once() -> None:
+    content = gzip.compress(header(0x08, 20 * MEGABYTE) + bytes(20 * MEGABYTE), 1)
+    with memory_below(32 * MEGABYTE):
+        decode(content)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import mnist_fn as mf
@@ -300,6 +300,9 @@ def test_a_spiral_is_one_piece(turn: int) -> None:
     assert not images._pieces(np.rot90(spiral, turn)).any()
 
 
+@example([0, 255])
+@example([0, 255, 255])
+@example([0, 1, 254, 255])
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=40))
 def test_the_threshold_is_the_first_that_sets_levels_apart_the_most(levels: list[int]) -> None:
     def between(threshold: int) -> Fraction:
@@ -336,6 +339,10 @@ def test_means_are_integrals_over_intervals(
     np.testing.assert_allclose(means @ values, np.diff(at_edges) / step, rtol=0, atol=1e-12)
 
 
+@example(height=13, width=12, radius=5.0, seed=0)  # its disc has (3, 4) on its edge
+@example(height=13, width=12, radius=-5.0, seed=0)
+@example(height=5, width=6, radius=1.0, seed=0)
+@example(height=5, width=6, radius=-1.0, seed=0)
 @given(height=st.integers(1, 7), width=st.integers(1, 7), radius=st.floats(-4.5, 4.5), seed=seeds)
 def test_ink_is_widened_by_a_disc_and_narrowed_by_one_of_paper(
     height: int, width: int, radius: float, seed: int
@@ -400,7 +407,9 @@ def looped_grey(picture: np.ndarray, block: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-@pytest.mark.parametrize(("shape", "block"), [((9, 5), 1), ((7, 1030), 3), ((513, 4), 2)])
+@pytest.mark.parametrize(
+    ("shape", "block"), [((9, 5), 1), ((512, 3), 1), ((7, 1030), 3), ((513, 4), 2)]
+)
 @pytest.mark.parametrize("darkest", [0, 40, 90, 128])
 def test_grey_is_the_mean_of_blocks_of_what_is_seen(
     channels: int, shape: tuple[int, int], block: int, darkest: int
@@ -534,3 +543,117 @@ def test_noise_that_is_wide_and_faint_is_not_taken_for_the_ink() -> None:
     noisy = grey - np.random.default_rng(0).integers(0, 12, grey.shape) * (grey == 128)
     expected = frame(grey.astype(np.uint8))
     assert apart(frame(noisy.astype(np.uint8)), expected) < 0.05
+
+
+def slower_paper(grey: np.ndarray) -> np.ndarray:
+    """The paper, pixel by pixel, by NumPy's own least squares."""
+    height, width = grey.shape
+    margin = max(1, min(height, width) // 14)
+    at = [(2 * i / (height - 1) - 1, 2 * j / (width - 1) - 1) for i, j in np.ndindex(grey.shape)]
+    to_edge = [min(i, j, height - 1 - i, width - 1 - j) for i, j in np.ndindex(grey.shape)]
+    on_rim, values = np.array(to_edge) < margin, grey.ravel()
+    paper = np.full(values.shape, np.median(values[on_rim]))
+    for degree, only_rim in ((1, True), (1, True), (2, False), (2, False), (2, False)):
+        distance = np.abs(values - paper)
+        near = distance <= max(4 * np.median(distance[on_rim]), 0.02)
+        if only_rim:
+            near &= on_rim
+        powers = [(a, b) for a in range(3) for b in range(3) if a + b <= degree]
+        terms = np.array([[y**a * x**b for a, b in powers] for y, x in at])
+        paper = terms @ np.linalg.lstsq(terms[near], values[near])[0]
+    return paper.reshape(grey.shape)
+
+
+@pytest.mark.parametrize("shape", [(13, 20), (26, 40), (31, 28), (42, 45)])
+@pytest.mark.parametrize("noise", [0.003, 0.03, 0.25])
+def test_the_paper_is_what_most_pixels_are_near(shape: tuple[int, int], noise: float) -> None:
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
+    surface = 0.5 + 0.1 * y - 0.05 * x + 0.08 * y * y - 0.06 * x * y + 0.04 * x * x
+    for share in (0.02, 0.2):
+        grey = surface + random.laplace(scale=noise, size=shape)
+        grey[random.random(shape) < share] -= 0.4
+        np.testing.assert_allclose(images._paper(grey), slower_paper(grey), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(20, 20), (29, 31)])
+def test_pixels_just_as_far_from_the_paper_as_is_near_belong_to_it(shape: tuple[int, int]) -> None:
+    # Sixteenths are exact. Half of the pixels are one or less from the median, and others are four.
+    grey = 0.5 + np.resize([-1, 4, 0, -1, 4, 0, -1, 4, 0, -1, 4], shape) / 16
+    np.testing.assert_allclose(images._paper(grey), slower_paper(grey), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("dark", "ink_is_light"), [(225, True), (255, False)])
+def test_the_ink_is_on_the_side_of_the_paper_where_squares_add_up_to_more(
+    dark: int, ink_is_light: bool
+) -> None:
+    grey = np.full((80, 80), 0.5)
+    grey[20:30, 20:26] += 0.4  # squared, 60 of these are as much as 240 of the others
+    at = [(40 + i // 15, 20 + i % 15) for i in range(dark)]
+    grey[tuple(np.transpose(at))] -= 0.2
+    mask = images._ink(grey).mask
+    assert mask[20:30, 20:26].all() == ink_is_light
+    assert mask[41:54, 21:34].all() != ink_is_light
+    assert mask.sum() == (60 if ink_is_light else dark)
+
+
+def test_ink_is_never_more_than_full() -> None:
+    grey = np.full((40, 40), 1.4)  # such is the paper beside a very bright spot
+    grey[10:30, 18:22] = 0.0
+    ink = images._ink(grey)
+    assert ink.mask.sum() == 80
+    assert ink.values.max() == 1
+
+
+def test_dirt_beside_a_digit_makes_no_difference() -> None:
+    ink = np.pad(zigzag(3), 12)
+    dirty = ink.copy()
+    dirty[3:5, 3:5] = dirty[60, 50] = 1
+    assert apart(frame(drawn(dirty)), frame(drawn(ink))) < 0.02
+
+
+@pytest.mark.parametrize("shape", [(8, 1), (1, 8), (20, 1)])
+def test_a_picture_may_be_one_pixel_wide_or_high(shape: tuple[int, int]) -> None:
+    assert images._grey(np.full(shape, 255, np.uint8)).tolist() == np.ones(shape).tolist()
+
+
+def integral_over(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """What is between edges along the first axis, where each pixel is as long as 1."""
+    sums = np.vstack([np.zeros(values.shape[1]), np.cumsum(values, axis=0)])
+    at_edges = [np.interp(edges, np.arange(len(sums)), column) for column in sums.T]
+    return np.diff(np.transpose(at_edges), axis=0)
+
+
+SIZES = [(20, 14, 3.0), (14, 20, 3.0), (40, 32, 5.0), (57, 31, 9.0), (61, 90, 12.0)]
+
+
+@pytest.mark.parametrize(("height", "width", "pen"), SIZES)
+@few
+@given(seed=seeds)
+def test_a_digit_of_usual_strokes_is_scaled_by_the_mean_of_areas(
+    seed: int, height: int, width: int, pen: float
+) -> None:
+    page = placed_on((height + 9, width + 17), zigzag(seed, height, width, pen), 3, 12)
+    spans = [np.flatnonzero(page.any(axis=axis))[[0, -1]] + [0, 1] for axis in (1, 0)]
+    side = max(np.ptp(span) for span in spans) / 20  # of a pixel of the frame
+    assume(1.8 <= images._width(page > 0.5) / side <= 5)
+    digit = images._fitted(images._Ink(page, page > 0.5))
+    sizes = [math.ceil(np.ptp(span) / side - 1e-9) for span in spans]
+    assert digit.shape == tuple(sizes)
+    edges = [
+        span.mean() + side * (np.arange(size + 1) - size / 2)
+        for span, size in zip(spans, sizes, strict=True)
+    ]
+    expected = integral_over(integral_over(page, edges[0]).T, edges[1]).T / side**2
+    np.testing.assert_allclose(digit, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("thick", "pen"), [(4, 2.6), (30, 4.5), (40, 4.5)])
+def test_a_bar_keeps_its_length_and_gets_the_width_of_a_pen(thick: int, pen: float) -> None:
+    bar = np.pad(np.ones((100, thick)), 20)
+    width = images._width(bar > 0)
+    digit = images._fitted(images._Ink(bar, bar > 0))
+    scale = (20 - pen) / (100 - width)
+    assert digit.max(axis=1).sum() == pytest.approx(20, abs=0.5)
+    across = digit[len(digit) // 2].sum()
+    assert across == pytest.approx(pen - (width - thick) * scale, abs=0.35)

@@ -165,7 +165,30 @@ def test_an_optimizers_state_keeps_its_form_while_some_pixels_are_left_out(later
         next(stream)
 
 
-@pytest.mark.parametrize("pixels", [[3, 3], [4, 1], [-1, 2], [0, 6]], ids=repr)
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        ((1, 2), (1,)),
+        ((1, 2), (1, 2, 3)),
+        (mf.SgdState(1), (1,)),
+        ((1,), mf.SgdState(1)),
+        ((1,), 1),
+    ],
+    ids=repr,
+)
+def test_a_tuple_that_an_optimizer_keeps_stays_one_of_its_kind_and_length(
+    first: Any, later: Any
+) -> None:
+    optimizer = mf.Optimizer(lambda params: first, lambda params, gradients, state: (params, later))
+    state = mf.init_state(optimizer, start(mf.sgd(0.1)).params)
+    batch = Batch(np.ones((2, 4), np.float32), np.array([0, 1, 2, 0]))
+    step, pixels = mf.make_step(optimizer), np.array([1, 4])
+    became = f"{type(first).__name__} became {type(later).__name__}; leave `pixels` out"
+    with pytest.raises(ValueError, match=f"^train_epochs: .* must keep its form, but {became}$"):
+        next(mf.train_epochs(step, state, lambda epoch: [batch], 1, pixels))
+
+
+@pytest.mark.parametrize("pixels", [[3, 3], [4, 1], [-1, 2], [0, 6], [0, 7]], ids=repr)
 def test_pixels_out_of_order_or_range_are_refused(pixels: list[int]) -> None:
     optimizer = mf.sgd(0.1)
     message = "pixels must be numbers from 0 to 5, each once and in order; `live_pixels` returns"
@@ -403,6 +426,12 @@ def test_stopping_early_returns_the_first_least_loss_before_patience_ends(
     else:
         assert mf.stop_early(states(), losses.__getitem__, patience) == seen[-1]
     assert taken == list(range(end + 1))
+
+
+def test_five_states_without_a_lesser_loss_are_enough_if_nothing_else_is_said() -> None:
+    losses = iter([3.0, 1.0, 2.0, 2.0, 2.0, 2.0, 1.0, 0.5])
+    assert mf.stop_early(losses, float) == 1.0
+    assert list(losses) == [0.5]
 
 
 def test_stopping_early_needs_patience_and_a_state() -> None:
