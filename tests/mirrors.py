@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 
 import mnist_fn as mf
 from mnist_fn.effects import downloads
@@ -132,7 +133,9 @@ def use_cache(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, *mirrors: Mirror | str) -> None:
-    """Download from these mirrors, and from no other."""
+    """Download from these mirrors, and from no other; give them time on a busy machine."""
+    for name in ("_SECONDS_TO_ANSWER", "_SECONDS_OF_SILENCE"):
+        monkeypatch.setattr(downloads, name, PATIENCE)
     urls = tuple(mirror.url if isinstance(mirror, Mirror) else mirror for mirror in mirrors)
     monkeypatch.setattr(downloads, "MIRRORS", urls)
     for name in ("no_proxy", "NO_PROXY"):
@@ -166,13 +169,13 @@ def redirects_endlessly(request: Request, content: bytes) -> None:
 
 
 def hangs(request: Request, content: bytes) -> None:
-    request.over.wait(30)
+    request.over.wait(PATIENCE)
 
 
 def hangs_half_way(request: Request, content: bytes) -> None:
     stops_half_way(request, content)
     request.wfile.flush()
-    request.over.wait(30)
+    request.over.wait(PATIENCE)
 
 
 def answers_with(status: int) -> Misdeed:

@@ -24,6 +24,7 @@ from mirrors import (
     use,
     use_cache,
 )
+from patience import PATIENCE
 
 import mnist_fn as mf
 from mnist_fn import DatasetError, IdxError
@@ -174,6 +175,10 @@ def without(*names: str) -> Contents:
             f"{TRAIN_LABELS}: the labels are a uint8 array of shape (3, 1, 1), but they must be",
         ),
         (
+            {**PLAIN, TRAIN_LABELS: encode(np.array([7, -2, 9], np.int8))},
+            f"{TRAIN_LABELS} holds the label -2, but classes are counted from 0",
+        ),
+        (
             {**PLAIN, TRAIN_LABELS: PLAIN[TEST_LABELS]},
             "holds 3 images, but {directory}/" + TRAIN_LABELS + " 2 labels",
         ),
@@ -298,12 +303,12 @@ def test_a_network_that_never_answers_is_not_waited_for(
     released = threading.Event()
 
     def hang(url: str, **options: object) -> None:
-        released.wait(5)
+        released.wait(PATIENCE)
         raise requests.ConnectionError
 
     monkeypatch.setattr(requests, "head", hang)
-    monkeypatch.setattr(downloads, "_SECONDS_TO_ANSWER", 0.05)
     use(monkeypatch, "http://first.invalid/", "http://second.invalid/")
+    monkeypatch.setattr(downloads, "_SECONDS_TO_ANSWER", 0.05)
     try:  # load_mnist returns while both threads still hang
         with pytest.raises(DatasetError) as refusal:
             mf.load_mnist()

@@ -4,12 +4,15 @@ Each fault is tried ``$MNIST_FN_TRIES`` times, 2 by default. ``benchmarks/faults
 file with more, and makes a table of what is noted of each.
 """
 
+import contextlib
 import errno
+import functools
 import io
 import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +28,7 @@ import pytest
 from mirrors import (
     FILES,
     PACKED,
+    Mirror,
     Misdeed,
     NewMirror,
     answers_with,
@@ -41,6 +45,7 @@ from mirrors import (
     use,
     use_cache,
 )
+from patience import PATIENCE, until
 from typer.testing import CliRunner
 
 import mnist_fn as mf
@@ -396,15 +401,13 @@ def test_a_bad_mirror_is_named_and_a_good_one_helps(
     misdeed: Misdeed,
     reason: str,
 ) -> None:
-    if misdeed in (hangs, hangs_half_way):
-        monkeypatch.setattr(downloads, "_SECONDS_OF_SILENCE", 0.5)
-    for i in range(TRIES):
-        bad, good = new_mirror(PACKED), new_mirror(PACKED)
-        if i % 2:
-            bad.misdeeds[f"{FILES[-1]}.gz"] = misdeed  # the last that it is asked for
-        else:
-            bad.misbehave(misdeed)
-        use(monkeypatch, bad)
+    def check(bad: Mirror, good: Mirror, patience: float | None) -> None:
+        def use_patiently(*mirrors: Mirror) -> None:
+            use(monkeypatch, *mirrors)
+            if patience is not None:
+                monkeypatch.setattr(downloads, "_SECONDS_OF_SILENCE", patience)
+
+        use_patiently(bad)
         with pytest.raises(mf.DatasetError) as refusal:
             mf.load_mnist()
         message = str(refusal.value)
@@ -415,11 +418,26 @@ def test_a_bad_mirror_is_named_and_a_good_one_helps(
         )
         # No temporary file, and nothing under a final name but what is right.
         assert contents_of(cache).items() <= PACKED.items()
-        use(monkeypatch, bad, good)
+        use_patiently(bad, good)
         assert is_the_small_set(mf.load_mnist())
         assert contents_of(cache) == PACKED
-        for path in cache.iterdir():
-            path.unlink()
+
+    # On a busy machine a good mirror, too, can be silent for a moment: then wait for longer.
+    *impatient, last = [0.3, 3.0, 30.0] if misdeed in (hangs, hangs_half_way) else [None]
+    for i in range(TRIES):
+        bad, good = new_mirror(PACKED), new_mirror(PACKED)
+        if i % 2:
+            bad.misdeeds[f"{FILES[-1]}.gz"] = misdeed  # the last that it is asked for
+        else:
+            bad.misbehave(misdeed)
+        for patience in impatient:
+            with contextlib.suppress(AssertionError, mf.DatasetError):
+                check(bad, good, patience)
+                break
+            shutil.rmtree(cache, ignore_errors=True)
+        else:
+            check(bad, good, last)
+        shutil.rmtree(cache)
     told = f"{reason}. Put its four files into a directory and set MNIST_FN_DATA to it."
     note(f"a mirror {fault}", TRIES, told)
 
@@ -499,6 +517,7 @@ import mnist_fn as mf
 from mnist_fn.effects import downloads
 downloads.MIRRORS = (sys.argv[1],)
 downloads.MNIST = json.loads(sys.argv[2])
+downloads._SECONDS_TO_ANSWER = downloads._SECONDS_OF_SILENCE = float(sys.argv[3])
 dataset = mf.load_mnist()
 print(hashlib.sha256(b"".join(a.tobytes() for a in dataset[1:])).hexdigest())
 """
@@ -519,7 +538,8 @@ def test_eight_processes_may_fill_one_cache(
     tries = -(-TRIES // 8)
     for i in range(tries):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache{i}"))
-        command = [sys.executable, "-c", LOAD_MNIST, mirror.url, json.dumps(downloads.MNIST)]
+        about = [mirror.url, json.dumps(downloads.MNIST), str(PATIENCE)]
+        command = [sys.executable, "-c", LOAD_MNIST, *about]
         processes = [
             subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             for _ in range(8)
@@ -539,6 +559,10 @@ def _sigint_arrives() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+def asked_or_over(mirror: Mirror, process: subprocess.Popen[bytes]) -> bool:
+    return f"{FILES[-1]}.gz" in mirror.log or process.poll() is not None
+
+
 @pytest.mark.usefixtures("_sigint_arrives")
 def test_an_interrupted_download_leaves_nothing_half(
     tmp_path: Path, new_mirror: NewMirror, monkeypatch: pytest.MonkeyPatch, note: Note
@@ -553,11 +577,10 @@ def test_an_interrupted_download_leaves_nothing_half(
         mirror.misdeeds[f"{FILES[-1]}.gz"] = hangs_half_way
         use(monkeypatch, mirror.url)
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache{i}"))
-        command = [sys.executable, "-c", main, mirror.url, json.dumps(downloads.MNIST)]
+        about = [mirror.url, json.dumps(downloads.MNIST), str(PATIENCE)]
+        command = [sys.executable, "-c", main, *about]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            while f"{FILES[-1]}.gz" not in mirror.log:
-                assert process.poll() is None
-                time.sleep(0.01)
+            until(functools.partial(asked_or_over, mirror, process))
             process.send_signal(signal.SIGTERM if i % 2 else signal.SIGINT)
             output, errors = process.communicate()
         assert process.returncode == 1
@@ -726,6 +749,8 @@ def test_signals_at_any_moment_leave_every_file_whole(
     monkeypatch: pytest.MonkeyPatch, note: Note, fault: str, signals: list[signal.Signals]
 ) -> None:
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    # Where coverage is measured, a signal could also hit what writes it at the end.
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     for name in ("before", "whole"):
         Path(name).mkdir()
     began = time.monotonic()

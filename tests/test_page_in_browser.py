@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 
 import mnist_fn as mf
 from mnist_fn import recipes
@@ -51,7 +52,7 @@ class Browser(NamedTuple):
 
     def wait(self, condition: str, *arguments: Any) -> None:
         wait = pytest.importorskip("selenium.webdriver.support.wait", reason=NO_SELENIUM)
-        wait.WebDriverWait(self.driver, 20, 0.02).until(
+        wait.WebDriverWait(self.driver, PATIENCE, 0.02).until(
             lambda _: self.run(f"return {condition}", *arguments)
         )
 
@@ -112,6 +113,8 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     service = webdriver.ChromeService(executable_path=chromedriver)
     driver = webdriver.Chrome(options=options, service=service)
+    driver.set_page_load_timeout(PATIENCE)
+    driver.set_script_timeout(PATIENCE)
     yield driver
     driver.quit()
 
