@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from patience import until
 from typer.testing import CliRunner
 
 import mnist_fn as mf
@@ -226,7 +227,9 @@ def test_a_state_of_another_form_is_refused(checkpoint: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_checkpoint_cut_off_or_altered_anywhere_is_never_used(checkpoint: Path) -> None:
+def test_a_checkpoint_cut_off_or_altered_anywhere_is_never_used(tmp_path: Path) -> None:
+    checkpoints.save_checkpoint(tmp_path, Checkpoint({}, leaves=[np.array(1.5)]))
+    checkpoint = tmp_path / "epoch-00000.checkpoint"
     content = checkpoint.read_bytes()
     for length in range(len(content)):
         checkpoint.write_bytes(content[:length])
@@ -265,6 +268,22 @@ def test_where_all_are_damaged_nothing_is_resumed(monkeypatch: pytest.MonkeyPatc
         "mnist-fn train --checkpoint c\n"
     )
     assert not Path("resumed.npz").exists()
+
+
+def test_what_cannot_be_read_is_not_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CheckpointError, match=r"^c cannot be read: No such file or directory$"):
+        checkpoints.load_checkpoint(Path("c"))
+    Path("c").mkdir()
+
+    def refuse(directory: Path) -> Any:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(sessions, "checkpoints_in", refuse)  # which a mode would not do to root
+    result = run("train", "--resume", "c")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "mnist-fn: c cannot be read: Permission denied\n",
+    )
 
 
 def test_a_second_training_does_not_write_among_the_checkpoints_of_a_first(
@@ -421,15 +440,18 @@ def test_a_checkpoint_of_another_layout_is_left_out(checkpoint: Path) -> None:
 @pytest.mark.slow
 def test_sigterm_ends_a_training_as_ctrl_c_does() -> None:
     code = "from mnist_fn.__main__ import main; main()"
-    arguments = ["train", "--data", "digits", "--epochs", "10000", "--output", "m.npz"]
+    arguments = ["train", "--data", "digits", "--epochs", "1000000", "--checkpoint", "c"]
     training = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", code, *arguments, "--output", "m.npz"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
-    assert training.stdout
-    assert any(line.startswith(b"epoch ") for line in training.stdout)
+    until(lambda: any(Path("c").glob("epoch-*[1-9].checkpoint")))
     training.terminate()
     _, errors = training.communicate()
     assert re.fullmatch(
-        rb"mnist-fn: interrupted after epoch \d+/10000; what was reached is in m.npz\n", errors
+        rb"mnist-fn: interrupted after epoch \d+/1000000; what was reached is in m.npz; "
+        rb"go on with mnist-fn train --resume c\n",
+        errors,
     )
     assert mf.load_model("m.npz").history

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import io
 import itertools
 import os
 import pty
@@ -16,12 +17,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from patience import until
 from rich.text import Text
 from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_support
 from typer.testing import CliRunner
 
 import mnist_fn as mf
-from mnist_fn.effects import cli, downloads, sessions, watching
+from mnist_fn import __main__
+from mnist_fn.effects import blas, cli, downloads, sessions, terminal, watching, workers
 from mnist_fn.idx import encode
 from mnist_fn.views import as_they_are, deslanted
 
@@ -420,37 +423,76 @@ main()
     )
 
 
-def interrupted(own: Path, *options: str, after: str) -> subprocess.CompletedProcess[str]:
-    """Train on a data set, and press Ctrl-C twice once a line starts with ``after``."""
+def test_a_report_without_what_draws_it_says_how_to_install_it() -> None:
+    code = (
+        "import sys; sys.modules['matplotlib'] = None; from mnist_fn.__main__ import main; main()"
+    )
+    finished = process("report", code=code)
+    assert finished.returncode == 1
+    assert finished.stderr == (
+        "mnist-fn: a report needs matplotlib, which is not installed; install the extra 'app'\n"
+    )
+
+
+def test_a_module_of_its_own_that_is_missing_is_no_matter_of_extras(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "mnist_fn.effects.cli", None)
+    with pytest.raises(ModuleNotFoundError, match=r"mnist_fn\.effects\.cli"):
+        __main__.main()
+
+
+def test_ctrl_c_while_it_starts_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(blas, "restart_with_better_kernel", interrupt)
+    with pytest.raises(SystemExit) as end:
+        __main__.main()
+    assert end.value.code == "mnist-fn: interrupted"
+
+
+def test_where_nothing_is_installed_there_is_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert lines_of(run("--version")) == ["mnist-fn unknown"]
+    assert workers.versions.__wrapped__()["mnist_fn"] == "unknown"
+
+
+def test_any_stream_is_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()  # as notebooks and tests have it, with no encoding to choose
+    monkeypatch.setattr(sys, "stdout", stream)
+    terminal.say(terminal.new_console(), "[red] \u4e03.npz")
+    assert stream.getvalue() == "[red] \u4e03.npz\n"
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_keeps_what_was_reached(digits: mf.Dataset, own: Path) -> None:
     # A shell may have started these tests in the background, where SIGINT is ignored.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from mnist_fn.__main__ import main; main()"
     )
-    arguments = ["train", "--data", str(own), "--epochs", "10000", *options, "--output", "m.npz"]
+    options = ["--data", str(own), "--hidden", "16", "--batch-size", "20", "--epochs", "1000000"]
+    options += ["--learning-rate", "0.01", "--checkpoint", "c", "--output", "m.npz"]
     with subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-c", code, "train", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as training:
-        assert training.stdout
-        assert any(line.startswith(after) for line in training.stdout)
+        until(lambda: max(map(str, Path("c").glob("*.checkpoint")), default="") >= "c/epoch-00010")
         training.send_signal(signal.SIGINT)
-        rest, errors = training.communicate()
-    return subprocess.CompletedProcess(arguments, training.returncode, rest, errors)
-
-
-@pytest.mark.slow
-def test_an_interrupted_training_keeps_what_was_reached(digits: mf.Dataset, own: Path) -> None:
-    done = interrupted(own, "--hidden", "16", "--batch-size", "300", after="epoch ")
-    assert done.returncode == 1
+        _, errors = training.communicate()
+    assert training.returncode == 1
     assert re.fullmatch(
-        r"mnist-fn: interrupted after epoch \d+/10000; what was reached is in m.npz\n",
-        done.stderr,
+        r"mnist-fn: interrupted after epoch \d+/1000000; what was reached is in m.npz; "
+        r"go on with mnist-fn train --resume c\n",
+        errors,
     )
-    assert "epoch 10000/10000" not in done.stdout
-    assert sorted(os.listdir()) == ["m.npz", "own"]
+    assert sorted(os.listdir()) == ["c", "m.npz", "own"]
     reached = mf.load_params("m.npz")
     # Trained, not as it was drawn.
     assert mf.accuracy(reached, mf.scale(digits.X_test), digits.Y_test) > 0.6
