@@ -201,6 +201,17 @@ def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:
     )
 
 
+def test_a_folder_that_may_not_be_read_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> Any:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "iterdir", refuse)  # which a mode would not do to root
+    assert list(find_pictures([str(tmp_path)])) == [str(tmp_path)]
+    assert error_of(tmp_path) == "it is a folder without pictures, or one that cannot be read"
+
+
 def test_a_pattern_gives_what_matches_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

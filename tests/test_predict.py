@@ -302,6 +302,12 @@ def test_json_is_an_array_of_objects_and_nothing_else(model: str) -> None:
     assert error_of(result) == f"mnist-fn: text.png: {error}\n"
 
 
+def test_json_and_show_exclude_each_other(model: str) -> None:
+    result = run(model, drawn("a.png"), "--json", "--show")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--show and --json exclude each other." in result.stderr
+
+
 def test_show_shows_what_the_network_sees(model: str) -> None:
     line, *picture = stdout_of(run(model, drawn("a.png"), "--show")).splitlines()
     assert line == f"a.png: {LINE}"

@@ -16,7 +16,7 @@ from PIL import Image
 import mnist_fn as mf
 from mnist_fn.effects.reports import html_report, png_report
 from mnist_fn.evaluation import EpochRecord, calibration, mistakes
-from mnist_fn.views import deslanted
+from mnist_fn.views import both_edges, deslanted
 
 VOID = {"meta", "link", "source", "img"}
 SETTINGS = {"recipe": "quick", "hidden": "800", "distortion": "scale 0.15, rotation 15 degrees"}
@@ -218,6 +218,17 @@ def test_what_there_is_not_is_said() -> None:
     assert "training time" not in {row[0] for row in page.rows}
 
 
+def test_a_training_without_validation_tells_of_none() -> None:
+    members, dataset = small()
+    without = [record._replace(validation_loss=math.nan) for record in HISTORY]
+    told, not_told = (
+        Page(html_report(members, mf.relu, dataset, history, {})).attributes("img", "alt")[0]
+        for history in (HISTORY, without)
+    )
+    assert told == f"{not_told}, validation loss 0.3125, validation accuracy 87.00 %"
+    assert not_told == "After 2 epochs: training loss 0.2500, training accuracy 91.00 %"
+
+
 def test_a_network_without_mistakes_has_none() -> None:
     members, dataset = small()
     labels = mf.predict(members[0].params, mf.scale(dataset.X_test))
@@ -245,6 +256,13 @@ def test_a_committee_is_said_to_be_one() -> None:
     alts = page.attributes("img", "alt")
     assert alts[0].startswith("After 2 epochs, in the mean of 2 networks: training loss 0.5000,")
     assert "all 4 units in the first of 2 networks" in alts[-1]
+
+
+def test_weights_for_two_images_at_a_time_are_not_shown() -> None:
+    _, dataset = small(pixels=16)
+    params = mf.init_params(mf.key(0), pixels=32, hidden=4, classes=3)
+    page = Page(html_report([mf.Member(params, both_edges)], mf.relu, dataset, [], {}))
+    assert "It is shown 2 images at a time: no weights are shown." in page.paragraphs
 
 
 @pytest.mark.slow
