@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 from PIL import Image
 
 import mnist_fn as mf
@@ -296,6 +297,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Any:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     service = webdriver.ChromeService(driver)
     opened = webdriver.Chrome(options=options, service=service)
+    opened.set_page_load_timeout(PATIENCE)
+    opened.set_script_timeout(PATIENCE)
     yield opened
     opened.quit()
 
