@@ -32,6 +32,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]  # it comes without types
 import pytest
 from mutated import (
     CONFIG,
@@ -110,11 +111,24 @@ def run_tests(tree: Path, room: str) -> None:
     os._exit(code)
 
 
+def is_idle(group: int | None) -> bool:
+    """Tell whether all processes of a group wait; those that get no processor do not."""
+    for process in psutil.process_iter(["status"]):
+        with contextlib.suppress(ProcessLookupError):
+            waits = process.info["status"] not in (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)
+            if os.getpgid(process.pid) == group and not waits:
+                return False
+    return True
+
+
 def outcome_in(tree: Path, room: str) -> str:
     """Return what becomes of a copy of the project: ``survived``, ``killed`` or ``timeout``."""
     child = multiprocessing.get_context("fork").Process(target=run_tests, args=(tree, room))
     child.start()
-    child.join(10 * CONFIG["timeout"])  # it may also wait for something, and never end
+    idle = 0
+    while child.is_alive() and idle < CONFIG["timeout"]:  # it may also wait, and never end
+        child.join(5)
+        idle = idle + 5 if is_idle(child.pid) else 0
     late = child.is_alive()
     if child.pid is not None:  # with all that it has started
         with contextlib.suppress(ProcessLookupError):
