@@ -51,9 +51,19 @@ def deslant(X: Images) -> Images:
 
     """
     images, y, _, slant, _, _ = _moments("deslant", X)
-    i = np.arange(images.shape[1], dtype=X.dtype)
-    columns = i + (np.clip(slant, -1, 1) * y)[:, :, np.newaxis]
-    return _values_at(images, np.broadcast_to(i, y.shape), columns)
+    m, side, _ = images.shape
+    shift = np.clip(slant, -1, 1) * y
+    whole = np.floor(shift)
+    # A row moves as one: it is cut out of itself between zeros.
+    wide = np.zeros((m, side, 3 * side + 1), X.dtype)
+    wide[:, :, side : 2 * side] = images
+    start = np.arange(side, wide.size, 3 * side + 1).reshape(m, side) + whole.astype(np.intp)
+    near = wide.ravel().take(start[:, :, np.newaxis] + np.arange(side + 1))
+    values = np.diff(near, axis=2)
+    values *= (shift - whole)[:, :, np.newaxis]
+    values += near[:, :, :-1]
+    freeze((values,))
+    return values.reshape(m, side * side).T
 
 
 @checked
@@ -126,12 +136,14 @@ def edges(X: Images) -> Images:
     if side % 2:
         raise ValueError(f"edges: the images are {side} x {side} pixels, but the side must be even")
     right, down = np.zeros_like(images), np.zeros_like(images)
-    right[:, :, 1:-1] = images[:, :, 2:] - images[:, :, :-2]
-    down[:, 1:-1] = images[:, 2:] - images[:, :-2]
+    np.subtract(images[:, :, 2:], images[:, :, :-2], out=right[:, :, 1:-1])
+    np.subtract(images[:, 2:], images[:, :-2], out=down[:, 1:-1])
     small = np.empty((m, 2, side // 2, 2, side // 2), X.dtype)
+    part = np.empty_like(images)
     for i, rises in enumerate((right, down)):
-        small[:, i, :, 0] = _halved(np.maximum(rises, 0))
-        small[:, i, :, 1] = _halved(np.maximum(-rises, 0))
+        small[:, i, :, 0] = _halved(np.maximum(rises, 0, out=part))
+        part -= rises
+        small[:, i, :, 1] = _halved(part)
     freeze((small,))
     return small.reshape(m, side * side).T
 
