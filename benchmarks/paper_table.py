@@ -10,7 +10,8 @@ Networks are kept in the directory ``paper_table.networks``: when it was broken 
 from there. What is in it is of these settings, but maybe not of this code; remove it to train
 all of them anew.
 
-With ``--quick`` it trains one seed for one epoch, to see that all of it works.
+With ``--quick`` it trains one seed for one epoch, or reads what came of that before, to see that
+all of it works.
 
 MNIST is read from ``$MNIST_FN_DATA`` or the cache, or downloaded.
 """
@@ -88,6 +89,7 @@ mnist = functools.cache(mf.load_mnist)
 
 def file_of(job: Job) -> Path:
     """Return where the network of a job is kept: another file for other settings."""
+    # A view's text is its name, where a function's is another one each time.
     settings = {name: str(value) for name, value in job.recipe._asdict().items() if name != "about"}
     settings["g"] = job.recipe.g.name
     digest = hashlib.sha256(f"{settings} {job.key}".encode()).hexdigest()[:16]

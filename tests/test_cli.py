@@ -26,7 +26,13 @@ import mnist_fn as mf
 from mnist_fn import __main__
 from mnist_fn.effects import blas, cli, downloads, sessions, terminal, watching, workers
 from mnist_fn.idx import encode
-from mnist_fn.views import as_they_are, deslanted
+from mnist_fn.views import (
+    as_they_are,
+    both_edges,
+    deslanted,
+    deslanted_edges,
+    standardized_edges,
+)
 
 SMALL = ["--data", "digits", "--hidden", "8", "--epochs", "2"]
 COMMITTEE = ["--data", "digits", "--recipe", "three", "--validation", "0"]
@@ -543,13 +549,22 @@ def test_a_committee_is_trained_saved_and_evaluated(
     assert lines_of(run("evaluate", "model.npz"))[1].startswith(accuracy)
 
 
-def test_networks_that_are_joined_are_saved_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = three_members(monkeypatch)._replace(views=(deslanted, deslanted), joined=True)
+@pytest.mark.parametrize(
+    ("views", "seen", "inputs"),
+    [
+        ((deslanted, deslanted), deslanted, 784),
+        ((deslanted_edges, standardized_edges), both_edges, 1568),
+    ],
+)
+def test_networks_that_are_joined_are_saved_as_one(
+    views: tuple[mf.View, ...], seen: mf.View, inputs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = three_members(monkeypatch)._replace(views=views, joined=True)
     monkeypatch.setitem(mf.recipes.RECIPES, "three", recipe)
     headline, *_, last = lines_of(run("train", *COMMITTEE))
     assert ": 2 networks 784-8-10, " in headline
     ((params, view),) = mf.load_model("model.npz").members
-    assert (params.W1.shape, view) == ((16, 784), deslanted)
+    assert (params.W1.shape, view) == ((16, inputs), seen)
     match = FINAL_LINE.fullmatch(last)
     assert match
     assert lines_of(run("evaluate"))[1].startswith(f"test accuracy {match[1]} %")

@@ -17,7 +17,14 @@ from patience import PATIENCE
 import mnist_fn as mf
 from mnist_fn import recipes
 from mnist_fn.page import page
-from mnist_fn.views import VIEWS, as_they_are, deslanted, standardized
+from mnist_fn.views import (
+    VIEWS,
+    as_they_are,
+    deslanted,
+    deslanted_edges,
+    standardized,
+    standardized_edges,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -255,6 +262,17 @@ def biased(seed: int, hidden: int, dtype: type = np.float32) -> mf.Params:
 MODELS: dict[str, tuple[Any, mf.ActivationFunction]] = {
     "deslanted": ([mf.Member(biased(0, 60), deslanted)], mf.relu),
     "standardized": ([mf.Member(biased(1, 60), standardized)], mf.relu),
+    "edges": ([mf.Member(biased(9, 60), deslanted_edges)], mf.relu),
+    "two in one": (
+        mf.assemble(
+            mf.recipes.best,
+            [
+                mf.Member(biased(10, 9), deslanted_edges),
+                mf.Member(biased(11, 7), standardized_edges),
+            ],
+        ),
+        mf.relu,
+    ),
     "tanh": (biased(2, 60), mf.tanh),
     "sigmoid": (biased(3, 60), mf.sigmoid),
     "float64": (biased(4, 60, np.float64), mf.relu),

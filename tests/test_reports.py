@@ -263,7 +263,7 @@ def test_weights_for_two_images_at_a_time_are_not_shown() -> None:
     _, dataset = small(pixels=16)
     params = mf.init_params(mf.key(0), pixels=32, hidden=4, classes=3)
     page = Page(html_report([mf.Member(params, both_edges)], mf.relu, dataset, [], {}))
-    assert "It is shown 2 images at a time: no weights are shown." in page.paragraphs
+    assert "The network is shown 2 images in place of one: no weights are shown." in page.paragraphs
 
 
 @pytest.mark.slow

@@ -123,22 +123,57 @@ def test_members_with_two_views_are_one_network_that_sees_by_both(X: np.ndarray)
     )
 
 
-def test_members_with_views_that_no_view_joins_stay_a_committee(X: np.ndarray) -> None:
-    views = (standardized_edges, deslanted_edges)
+def test_in_which_order_two_views_are_joined_makes_no_difference(X: np.ndarray) -> None:
+    members = [
+        mf.Member(mf.init_params(key, hidden=3), view)
+        for key, view in zip(mf.split(KEY), (standardized_edges, deslanted_edges), strict=True)
+    ]
+    recipe = SMALL._replace(views=(standardized_edges, deslanted_edges), joined=True)
+    (one,), (other,) = (mf.assemble(recipe, part) for part in (members, members[::-1]))
+    assert one.view == other.view == both_edges
+    seen = both_edges.function(mf.scale(X))
+    np.testing.assert_allclose(
+        mf.forward(one.params, seen).A2, mf.forward(other.params, seen).A2, atol=1e-6
+    )
+
+
+def test_members_with_views_that_no_view_joins_stay_a_committee() -> None:
+    views = (standardized, deslanted)
     members = [mf.Member(mf.init_params(KEY, hidden=3), view) for view in views]
     says = (
-        "^assemble: networks that are shown images standardized edges and deslanted edges cannot "
-        "be joined; leave them a committee, or set all views to one, or to deslanted edges and "
-        "standardized edges$"
+        "^assemble: networks that are shown images standardized and deslanted cannot be joined; "
+        "leave them a committee, or set all views to one, or to deslanted edges and standardized "
+        "edges$"
     )
     with pytest.raises(ValueError, match=says):
         mf.assemble(SMALL._replace(views=views, joined=True), members)
+    with pytest.raises(ValueError, match=r"^assemble: there is no network; train those of members"):
+        mf.assemble(SMALL._replace(views=views, joined=True), [])
 
 
-def test_one_network_is_not_trained_on_two_images_at_a_time(X: np.ndarray, Y: np.ndarray) -> None:
-    says = "it must keep the shape, and values from 0 to 1$"
+@pytest.mark.parametrize("joined", [False, True])
+def test_one_network_is_not_trained_on_two_images_at_a_time(
+    X: np.ndarray, Y: np.ndarray, joined: bool
+) -> None:
+    says = (
+        "^prepare: deslanted and standardized edges are 2 images in place of one, which networks "
+        "are not trained on; train one on each, and join them$"
+    )
+    recipe = SMALL._replace(views=(both_edges,), joined=joined)
     with pytest.raises(ValueError, match=says):
-        mf.prepare(SMALL._replace(views=(both_edges,)), KEY, X, Y)
+        mf.prepare(recipe, KEY, X, Y)
+    with pytest.raises(ValueError, match=says):
+        mf.members_of(recipe, KEY)
+
+
+def test_what_a_view_of_ones_own_makes_of_distorted_images_is_checked(
+    X: np.ndarray, Y: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnist_fn.runs._LARGE", 0)  # else it is checked before
+    own = View("dark", lambda X: -X)
+    run = mf.prepare(RANDOM._replace(views=(own,)), KEY, X, Y)
+    with pytest.raises(ValueError, match=r"^prepare: the view 'dark' made images of shape"):
+        next(iter(run.batches(0)))
 
 
 def test_a_network_is_trained_on_its_view_of_the_images(X: np.ndarray, Y: np.ndarray) -> None:

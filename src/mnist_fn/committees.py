@@ -100,7 +100,7 @@ def join(members: Sequence[Params]) -> Params:
 
     With ``W1`` on top of each other and ``W2`` side by side, it is a committee that takes
     the mean of logits, which is the geometric mean of the probabilities, made equal in sum.
-    Its members must share their view.
+    Its members must share their view; ``assemble`` joins networks with two.
 
     Raises:
         ValueError: there is no member, or they have different numbers of pixels or

@@ -27,7 +27,7 @@ def page(params: Params | Sequence[Member], g: ActivationFunction = relu) -> str
     """Return an HTML page on which one draws a digit and sees what the network makes of it.
 
     All is in this one text: write it to a file and open that in a browser. With each stroke
-    it shows the ten probabilities and the frame that the network sees; pictures can be
+    it shows the ten probabilities and the frame as the network sees it; pictures can be
     opened, dropped or pasted. ``W1`` is in it in 16 bits, each weight off by at most 1/65534
     of the largest one of its hidden unit, and the rest in float32: that moves a probability by
     less than 0.001 where weights are of a usual size.
@@ -126,6 +126,6 @@ def _sizes(members: list[Member]) -> str:
 def _about(members: list[Member], g: ActivationFunction) -> str:
     numbers = sum(array.size for member in members for array in member.params)
     what = f"a committee of {len(members)} networks" if members[1:] else "a network"
-    views = dict.fromkeys(m.view.name for m in members if m.view.name != "as they are")
-    seen = f" by the view{'s' * (len(views) > 1)} {' and '.join(views)}" if views else ""
+    views = dict.fromkeys(member.view.name for member in members)
+    seen = f", shown images {' and '.join(views)}"
     return f"{what}, {_sizes(members)} with {g.name}{seen}, {numbers:,} weights and biases"

@@ -36,9 +36,9 @@ class Run(NamedTuple):
     batches: Callable[[int], Iterable[Batch]]
     epochs: int
     pixels: Pixels
-    """Those that are in the batches: the others are 0 in the whole training set, and
-    ``train_epochs`` leaves them out of the state while it trains. Of what a distortion moves
-    onto them, nothing is seen."""
+    """Those that are in the batches: the others are 0 in the whole training set as the network is
+    shown it, and ``train_epochs`` leaves them out of the state while it trains. Of what a
+    distortion moves onto them, nothing is seen."""
 
 
 @checked
@@ -52,8 +52,8 @@ def prepare(recipe: Recipe, key: Key, X: GreyImages, Y: Labels, classes: int = 1
     view batch by batch, and trained on with all its pixels.
 
     Raises:
-        ValueError: a number of the recipe is out of its range, it is for a committee, or
-            images to be distorted or deslanted are not square.
+        ValueError: a number of the recipe is out of its range, it is for a committee, or the
+            images are not such as its distortion or view takes: square, for edges of an even side.
 
     >>> from mnist_fn import key, train_epochs
     >>> X, Y = np.zeros((784, 20), np.uint8), np.zeros(20, np.uint8)
@@ -144,22 +144,25 @@ def assemble(recipe: Recipe, members: Sequence[Member]) -> tuple[Member, ...]:
     """
     if not recipe.joined:
         return tuple(Member(Params(*map(frozen, params)), view) for params, view in members)
-    views = tuple(dict.fromkeys(member.view for member in members))
-    view = _view_for_all("assemble", views)
-    return (Member(join([_widened(member, views) for member in members]), view),)
+    if not members:
+        raise ValueError("assemble: there is no network; train those of members_of(recipe, key)")
+    view, parts = _view_for_all("assemble", [member.view for member in members])
+    return (Member(join([_widened(member, parts) for member in members]), view),)
 
 
-def _view_for_all(name: str, views: tuple[View, ...]) -> View:
-    """Return the view by which one network sees what others see by these."""
-    if len(views) == 1:
-        return views[0]
-    if views not in TOGETHER:
-        known = " or to ".join(" and ".join(map(repr, several)) for several in TOGETHER)
-        raise ValueError(
-            f"{name}: networks that are shown images {' and '.join(map(repr, views))} cannot be "
-            f"joined; leave them a committee, or set all views to one, or to {known}"
-        )
-    return TOGETHER[views]
+def _view_for_all(name: str, views: Sequence[View]) -> tuple[View, tuple[View, ...]]:
+    """Return the view by which one network sees what others see by these, and its parts."""
+    distinct = tuple(dict.fromkeys(views))
+    if len(distinct) == 1:
+        return distinct[0], distinct
+    for parts, view in TOGETHER.items():
+        if set(parts) == set(distinct):
+            return view, parts
+    known = " or to ".join(" and ".join(map(repr, parts)) for parts in TOGETHER)
+    raise ValueError(
+        f"{name}: networks that are shown images {' and '.join(map(repr, distinct))} cannot be "
+        f"joined; leave them a committee, or set all views to one, or to {known}"
+    )
 
 
 def _widened(member: Member, views: tuple[View, ...]) -> Params:
@@ -185,8 +188,14 @@ def _check(recipe: Recipe) -> None:
         check_distortion(recipe.distortion)
     if not recipe.views:
         raise ValueError("prepare: views is empty, but a recipe is for one network or more")
+    for view in recipe.views:
+        if view.images != 1:
+            raise ValueError(
+                f"prepare: {view.name} are {view.images} images in place of one, which networks "
+                "are not trained on; train one on each, and join them"
+            )
     if recipe.joined:
-        _view_for_all("prepare", tuple(dict.fromkeys(recipe.views)))
+        _view_for_all("prepare", recipe.views)
 
 
 def _seen(X: np.ndarray, Y: np.ndarray, view: View) -> np.ndarray:
@@ -199,6 +208,12 @@ def _seen(X: np.ndarray, Y: np.ndarray, view: View) -> np.ndarray:
 
 def _grey(view: View, X: np.ndarray) -> np.ndarray:
     """Return images under a view as they are stored: 256 grey values, one image in each row."""
+    rows: np.ndarray = np.rint(_shown(view, X).T * 255).astype(np.uint8)
+    return rows
+
+
+def _shown(view: View, X: np.ndarray) -> np.ndarray:
+    """Return images under a view, which may be anybody's."""
     seen = view.function(X)
     if seen.shape != X.shape or not (seen.min() >= 0 and seen.max() <= 1 + 1e-6):
         raise ValueError(
@@ -206,8 +221,7 @@ def _grey(view: View, X: np.ndarray) -> np.ndarray:
             f"from {seen.min():g} to {seen.max():g} out of {X.shape}; "
             "it must keep the shape, and values from 0 to 1"
         )
-    rows: np.ndarray = np.rint(seen.T * 255).astype(np.uint8)
-    return rows
+    return seen
 
 
 def _part_of(distortion: Distortion, share: float) -> Distortion:
@@ -231,7 +245,7 @@ def _distorted(
         if view == as_they_are:
             yield Batch(resample_(X, positions[:, pixels]), Y)
         else:
-            rows = view.function(resample_(X, positions)).T.take(pixels, axis=1)
+            rows = _shown(view, resample_(X, positions)).T.take(pixels, axis=1)
             freeze((rows,))
             yield Batch(rows.T, Y)
 

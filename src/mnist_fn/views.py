@@ -17,8 +17,8 @@ from .contracts import checked
 class View(NamedTuple):
     """A pure function from images to images, under the name that a model file has for it.
 
-    For each image, a column, it returns one column of grey values from 0 to 1: the pixels of so
-    many ``images`` of that size, below each other.
+    For each image, a column, it returns a column of grey values from 0 to 1: the pixels of
+    ``images`` images of the same size, one after the other.
     """
 
     name: str
@@ -59,7 +59,7 @@ def deslant(X: Images) -> Images:
     wide[:, :, side : 2 * side] = images
     start = np.arange(side, wide.size, 3 * side + 1).reshape(m, side) + whole.astype(np.intp)
     near = wide.ravel().take(start[:, :, np.newaxis] + np.arange(side + 1))
-    values = np.diff(near, axis=2)
+    values: np.ndarray = np.diff(near, axis=2)
     values *= (shift - whole)[:, :, np.newaxis]
     values += near[:, :, :-1]
     freeze((values,))
@@ -194,7 +194,7 @@ VIEWS: dict[str, View] = {
 """Every view by its name."""
 
 TOGETHER: dict[tuple[View, ...], View] = {(deslanted_edges, standardized_edges): both_edges}
-"""The view by which one network sees all that others see by several."""
+"""The view by which one network sees all that others see by several, in this order."""
 
 
 def _square(name: str, X: np.ndarray) -> np.ndarray:

@@ -175,16 +175,18 @@ def _weights(members: Sequence[Member]) -> Panel:
     title, (params, view) = "Weights of the hidden units", members[0]
     hidden, pixels = params.W1.shape
     if view.images > 1:
-        return Panel(title, f"It is shown {view.images} images at a time: no weights are shown.")
+        text = f"The network is shown {view.images} images in place of one: no weights are shown."
+        return Panel(title, text)
     if not _is_square(pixels):
         return Panel(title, f"Images of {pixels} pixels are not square: no weights are shown.")
     shown, side = len(plots.influential_units(params)), math.isqrt(pixels)
     which = f"the {shown} of {hidden:,} units" if shown < hidden else f"all {hidden} units"
     of_first = f" in the first of {len(members)} networks" if len(members) > 1 else ""
     text = (
-        f"What hidden units look for: the weights of the {side} x {side} pixels, blue if they are "
-        f"negative, orange if positive. Shown are {which}{of_first}, those of the largest "
-        "influence first: the norm of the weights into a unit times that of those out of it."
+        f"What hidden units look for: the weights of the {side} x {side} pixels of images "
+        f"{view.name}, blue if they are negative, orange if positive. Shown are {which}{of_first}, "
+        "those of the largest influence first: the norm of the weights into a unit times that of "
+        "those out of it."
     )
     return Panel(title, text, text, lambda theme: plots.hidden_weights(params, theme))
 

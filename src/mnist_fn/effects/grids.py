@@ -64,7 +64,7 @@ _KINDS: dict[str, Callable[[str], Any]] = {
     "hidden-dropout": _number,
     **dict.fromkeys(Distortion._fields, _number),
     "distortion-end": _number,
-    "view": _one_of(VIEWS),
+    "view": _one_of({name: view for name, view in VIEWS.items() if view.images == 1}),
     "init": _one_of({"he": "he", "uniform": "uniform"}),
     "activation": _one_of({g.name: g for g in (relu, tanh, sigmoid)}),
 }

@@ -69,7 +69,7 @@ def predict(
         bool, typer.Option("--json", help="Print an array of objects, for programs.")
     ] = False,
     show: Annotated[
-        bool, typer.Option("--show", help="Show the 28 x 28 image that the network sees.")
+        bool, typer.Option("--show", help="Show the 28 x 28 image that a picture becomes.")
     ] = False,
 ) -> None:
     """Tell which digits pictures show: the digit, its probability, and the next two."""

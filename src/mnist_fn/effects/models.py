@@ -221,14 +221,14 @@ def _check(members: Sequence[Member]) -> None:
     for i, member in enumerate(members):
         params, view = member
         _check_params(params, i)
+        if VIEWS.get(view.name) != view:
+            raise ValueError(f"a model file cannot name the view {view.name!r}")
         if _task(member) != _task(members[0]):
             raise ValueError(
                 f"{_part('W1', i)} and {_part('W2', i)} are for {_task(member)}, "
                 f"but W1 and W2 for {_task(members[0])}"
             )
-        if VIEWS.get(view.name) != view:
-            raise ValueError(f"a model file cannot name the view {view.name!r}")
-        _check_view(member)
+        _check_view(member, i)
 
 
 def _task(member: Member) -> str:
@@ -236,14 +236,17 @@ def _task(member: Member) -> str:
     return f"{image_pixels(member)} pixels, {classes} classes and {W1.dtype} numbers"
 
 
-def _check_view(member: Member) -> None:
-    inputs = member.params.W1.shape[1]
+def _check_view(member: Member, i: int) -> None:
+    inputs, name = member.params.W1.shape[1], member.view.name
     try:
-        seen = member.view.function(np.zeros((image_pixels(member), 1)))
+        # It takes no image to see how many numbers a view makes of one.
+        seen = member.view.function(np.zeros((image_pixels(member), 0)))
     except ValueError as error:
-        raise ValueError(f"images cannot be shown {member.view.name}: {error}") from error
+        raise ValueError(f"images cannot be shown {name}: {error}") from error
     if len(seen) != inputs:
-        raise ValueError(f"{inputs} pixels cannot be those of images {member.view.name}")
+        raise ValueError(
+            f"{_part('W1', i)} takes {inputs} numbers, but images shown {name} have {len(seen)}"
+        )
 
 
 def _check_params(params: Params, member: int) -> None:
