@@ -136,7 +136,14 @@ def start(*arguments):
         os._exit(end.code or 0)
     os._exit(7)
 
-def status(pid):
+def status(pid, moment=float("inf")):
+    # Wait for the end of a process, or kill it at that moment if it comes first.
+    while time.monotonic() < moment:
+        ended, code = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(code)
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 began = time.monotonic()
@@ -150,14 +157,14 @@ while killed < kills or not finished:
         pid = start("train", "--resume", name, *options)
     else:
         pid = start(*TRAIN, "--checkpoint", name, *options)
-    if killed < kills:
-        time.sleep(chance.uniform(0, 0.6) * alone)
-        os.kill(pid, signal.SIGKILL)
-    code = status(pid)
+    wait = chance.uniform(0, 0.6) * alone if killed < kills else float("inf")
+    code = status(pid, time.monotonic() + wait)
     killed += code == -signal.SIGKILL
     if code == 0:
         finished += 1
         round_ += 1
+        # It came too late: the machine had more to do when the time was taken.
+        alone *= 0.7 if killed < kills else 1
     else:
         assert code == -signal.SIGKILL, code
 print(json.dumps([killed, finished]))
