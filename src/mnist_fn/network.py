@@ -13,7 +13,6 @@ NaN. So does a number that is infinite, or too large for its precision, unless i
 NaN: ``predict`` and ``accuracy`` refuse it.
 """
 
-import itertools
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -205,7 +204,7 @@ def backward(
     Z1, A1, _, A2 = activations
     classes, m = A2.shape
     T = np.arange(classes)[:, np.newaxis] == Y
-    if not m or np.count_nonzero(T) != m:
+    if m == 0 or np.count_nonzero(T) != m:
         check_labels("backward", Y, classes)
     if s := number_in("backward: label_smoothing", label_smoothing):
         T = (1 - s) * T.astype(A2.dtype) + s / classes
@@ -238,8 +237,8 @@ def update(params: Params, gradients: Gradients, learning_rate: float) -> Params
     array([[0.75]])
     """
     rate = float(learning_rate)  # np.float64 is a float, but would turn float32 into float64
-    room = map(np.empty_like, gradients)
-    return freeze(Params(*map(descend, params, gradients, itertools.repeat(rate), room)))
+    pairs = zip(params, gradients, strict=True)
+    return freeze(Params(*(descend(p, dp, rate, out=np.empty_like(dp)) for p, dp in pairs)))
 
 
 def descend(p: np.ndarray, dp: np.ndarray, rate: float, out: np.ndarray) -> np.ndarray:
