@@ -562,7 +562,7 @@ def test_networks_that_are_joined_are_saved_as_one(
     recipe = three_members(monkeypatch)._replace(views=views, joined=True)
     monkeypatch.setitem(mf.recipes.RECIPES, "three", recipe)
     headline, *_, last = lines_of(run("train", *COMMITTEE))
-    assert ": 2 networks 784-8-10, " in headline
+    assert ": 2 networks 784-8-10, joined in the end, epochs " in headline
     ((params, view),) = mf.load_model("model.npz").members
     assert (params.W1.shape, view) == ((16, inputs), seen)
     match = FINAL_LINE.fullmatch(last)

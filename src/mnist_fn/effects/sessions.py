@@ -258,9 +258,10 @@ def headline(training: Training, seed: int) -> str:
     held_back = len(training.Y_validation)
     validation = f" ({held_back:,} more held back)" if held_back else ""
     members = f"{len(settings.views)} networks " if len(settings.views) > 1 else ""
+    joined = ", joined in the end" if settings.joined else ""
     return (
         f"recipe {settings.name} on {m:,} images of {dataset.name}{validation}: "
-        f"{members}{pixels}-{settings.hidden}-10, epochs {settings.epochs}, "
+        f"{members}{pixels}-{settings.hidden}-10{joined}, epochs {settings.epochs}, "
         f"batch size {settings.batch_size or m:,}, "
         f"learning rate {settings.learning_rate:g}, seed {seed}"
     )
