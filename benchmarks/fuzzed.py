@@ -98,10 +98,15 @@ RECORD = mf.EpochRecord(0, 1, 0.1, 0.5, 0.9, 0.5, 0.9, 1.5)
 
 
 def model_seeds(directory: Path) -> Iterator[bytes]:
-    """Yield a network, a committee with all that a file can hold, and compressed ones."""
+    """Yield a network, a committee with all that a file can hold, and compressed ones.
+
+    And one that is shown two images in place of one.
+    """
     path = directory / "model.npz"
+    joined = mf.init_params(mf.key(2), pixels=8, hidden=2, classes=2)
     more: dict[str, Any] = {"history": [RECORD], "settings": {"seed": "0"}, "trained_on": "x"}
-    for network, about in ((networks()[0].params, {}), (networks(), more)):
+    of_both = [mf.Member(joined, VIEWS["deslanted and standardized edges"])]
+    for network, about in ((networks()[0].params, {}), (networks(), more), (of_both, {})):
         mf.save_params(path, network, **about)
         yield path.read_bytes()
         with np.load(path) as arrays:

@@ -29,13 +29,14 @@ from mnist_fn.effects.checkpoints import Checkpoint, CheckpointError
 from mnist_fn.effects.pictures import PictureError, read_picture
 from mnist_fn.idx import decode, encode
 from mnist_fn.images import frame
-from mnist_fn.views import VIEWS
+from mnist_fn.views import VIEWS, both_edges
 
 in_one_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 MEGABYTE = 1 << 20
 MOST_PIXELS = 1 << 14  # Pillow's own limit is 5,000 times that, and 89 megabytes and more
 RECORD = mf.EpochRecord(0, 1, 0.1, 0.5, 0.9, 0.5, 0.9, 1.5)
 NETWORKS = [mf.init_params(mf.key(i), pixels=4, hidden=3, classes=2) for i in range(2)]
+OF_TWO_IMAGES = mf.init_params(mf.key(2), pixels=8, hidden=3, classes=2)
 
 Parts = dict[str, bytes]
 
@@ -91,10 +92,11 @@ def model_seeds() -> list[bytes]:
     members = [mf.Member(params, VIEWS["deslanted"]) for params in NETWORKS]
     more: dict[str, Any] = {"history": [RECORD], "settings": {"seed": "0"}, "trained_on": "digits"}
     with tempfile.TemporaryDirectory() as directory:
-        alone, committee = Path(directory, "a"), Path(directory, "b")
+        alone, committee, joined = (Path(directory, name) for name in "abc")
         mf.save_params(alone, NETWORKS[0], g=mf.tanh)
         mf.save_params(committee, members, **more)
-        return [alone.read_bytes(), committee.read_bytes()]
+        mf.save_params(joined, [mf.Member(OF_TWO_IMAGES, both_edges)])
+        return [path.read_bytes() for path in (alone, committee, joined)]
 
 
 def read_checkpoint(path: Path) -> None:
