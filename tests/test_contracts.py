@@ -192,6 +192,16 @@ def test_one_name_is_one_size_across_arguments_and_result() -> None:
         wrong_result(GOOD)
 
 
+def test_an_argument_that_is_changed_during_the_call_is_named_as_one() -> None:
+    @checked
+    def add_a_shorter_one(vectors: list[Float[np.ndarray, " n"]]) -> int:
+        vectors.append(ones(2))
+        return len(vectors)
+
+    with pytest.raises(TypeCheckError, match=r"argument `vectors\[1\]` does not fit"):
+        add_a_shorter_one([ones(3)])
+
+
 def test_generic_namedtuples_are_checked() -> None:
     @checked
     def unpack(box: Box[int]) -> tuple[Box[int], int]:

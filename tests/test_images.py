@@ -136,6 +136,12 @@ def test_a_dot_is_a_frame_too(side: int, size: int) -> None:
         assert frame(picture).max() > 0
 
 
+def test_a_square_of_ink_is_not_narrowed_to_a_dot() -> None:
+    picture = np.full((100, 100), PAPER, np.uint8)
+    picture[20:80, 20:80] = PEN
+    assert min(box(frame(picture))) > 10
+
+
 @few
 @given(seed=seeds, top=st.integers(0, 38), left=st.integers(0, 56))
 def test_where_on_its_paper_a_digit_is_makes_no_difference(seed: int, top: int, left: int) -> None:

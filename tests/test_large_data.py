@@ -158,6 +158,12 @@ def test_a_map_that_returns_promises_is_refused() -> None:
         )
 
 
+@pytest.mark.parametrize("result", [(5,), (5, None, None), [5, None]])
+def test_a_map_that_returns_something_else_is_refused(result: object) -> None:
+    with pytest.raises(TypeError, match=rf"map returned a {type(result).__name__}, but it must"):
+        mf.sharded_gradients(network(), [sample(5)], map=lambda f, values: [result for _ in values])
+
+
 def test_a_shard_is_held_to_the_contract() -> None:
     X, Y = sample(5)
     for wrong in (mf.Batch(X, Y[:0]), mf.Batch(X[:, :0], Y), mf.Batch(X[:9], Y)):
@@ -245,6 +251,12 @@ def test_blocks_of_none_are_refused(block: int) -> None:
     message = f"epoch_batches: block is {block}, but it must be 1 or more"
     with pytest.raises(ValueError, match=message):
         mf.epoch_batches(KEY, 0, *numbered(3), block=block)
+
+
+@pytest.mark.parametrize(("m", "pixels"), [(1 << 18, 0), ((1 << 18) + 1, 1 << 10)])
+def test_more_than_256_megabytes_are_trained_on_with_all_pixels(m: int, pixels: int) -> None:
+    X = np.broadcast_to(np.zeros((1 << 10, 1), np.uint8), (1 << 10, m))
+    assert len(mf.prepare(recipes.digits, KEY, X, np.zeros(m, np.uint8)).pixels) == pixels
 
 
 def test_a_large_training_set_is_not_copied() -> None:

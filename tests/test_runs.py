@@ -7,6 +7,7 @@ import pytest
 
 import mnist_fn as mf
 from mnist_fn import Recipe, recipes
+from mnist_fn.runs import learning_rates
 from mnist_fn.views import (
     View,
     as_they_are,
@@ -137,11 +138,22 @@ def test_in_which_order_two_views_are_joined_makes_no_difference(X: np.ndarray) 
     )
 
 
-def test_members_with_views_that_no_view_joins_stay_a_committee() -> None:
-    views = (standardized, deslanted)
+@pytest.mark.parametrize(
+    ("views", "names"),
+    [
+        ((standardized, deslanted), "standardized and deslanted"),
+        (
+            (deslanted_edges, standardized_edges, deslanted),
+            "deslanted edges and standardized edges and deslanted",
+        ),
+    ],
+)
+def test_members_with_views_that_no_view_joins_stay_a_committee(
+    views: tuple[View, ...], names: str
+) -> None:
     members = [mf.Member(mf.init_params(KEY, hidden=3), view) for view in views]
     says = (
-        "^assemble: networks that are shown images standardized and deslanted cannot be joined; "
+        f"^assemble: networks that are shown images {names} cannot be joined; "
         "leave them a committee, or set all views to one, or to deslanted edges and standardized "
         "edges$"
     )
@@ -215,6 +227,7 @@ def test_the_learning_rate_rises_and_falls_as_the_recipe_says(X: np.ndarray, Y: 
             "prepare: networks that are shown images as they are and deslanted cannot be joined; ",
         ),
         ({"distortion_end": 1.5}, "prepare: distortion_end is 1.5, but it must be from 0 to 1"),
+        ({"distortion_end": -0.5}, "prepare: distortion_end is -0.5, but it must be from 0 to 1"),
         ({"hidden": 0}, "prepare: hidden is 0, but it must be 1 or more"),
         ({"warm_up": -1}, "prepare: warm_up is -1, but it must be 0 or more"),
         ({"pixel_dropout": 1.0}, "prepare: pixel_dropout is 1.0, but it must be at least 0 and"),
@@ -226,6 +239,19 @@ def test_a_number_out_of_range_is_refused_before_the_training(
 ) -> None:
     with pytest.raises(ValueError, match=f"^{says}"):
         mf.prepare(SMALL._replace(**settings), KEY, X, Y)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "after_the_rise"),
+    [("constant", [0.6, 0.6, 0.6, 0.6]), ("cosine", [0.6, 0.45, 0.15, 0])],
+)
+def test_the_rise_of_the_learning_rate_is_counted_in_epochs(
+    schedule: Any, after_the_rise: list[float]
+) -> None:
+    recipe = Recipe("", 4, 3, None, 0.6, warm_up=2, schedule=schedule)
+    rates = learning_rates(recipe, steps_per_epoch=3)
+    expected = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, *after_the_rise]
+    assert [rates(step) for step in range(10)] == pytest.approx(expected)
 
 
 def test_the_last_epoch_is_never_one_of_the_warm_up(X: np.ndarray, Y: np.ndarray) -> None:
