@@ -12,7 +12,7 @@ import mnist_fn as mf
 from mnist_fn.activation_functions import relu_in_place
 from mnist_fn.page import page
 from mnist_fn.page_template import STYLE
-from mnist_fn.views import VIEWS, deslanted, standardized
+from mnist_fn.views import deslanted, standardized
 
 
 def network_in(html: str) -> Any:
