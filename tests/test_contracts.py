@@ -202,6 +202,16 @@ def test_an_argument_that_is_changed_during_the_call_is_named_as_one() -> None:
         add_a_shorter_one([ones(3)])
 
 
+def test_a_result_that_must_have_certain_values_is_checked_at_every_call() -> None:
+    @checked
+    def negative(n: int) -> Annotated[int, Is[lambda result: result > 0]]:
+        return -n
+
+    assert negative(-1) == 1
+    with pytest.raises(TypeCheckError, match="the returned `result` does not fit"):
+        negative(1)
+
+
 def test_generic_namedtuples_are_checked() -> None:
     @checked
     def unpack(box: Box[int]) -> tuple[Box[int], int]:

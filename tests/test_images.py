@@ -309,6 +309,7 @@ def test_a_spiral_is_one_piece(turn: int) -> None:
 @example([0, 255])
 @example([0, 255, 255])
 @example([0, 1, 254, 255])
+@example([100, 150, 250])  # what a single pixel weighs decides
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=40))
 def test_the_threshold_is_the_first_that_sets_levels_apart_the_most(levels: list[int]) -> None:
     def between(threshold: int) -> Fraction:

@@ -266,6 +266,7 @@ def test_extremes_are_predicted_from(dtype: type[np.float32] | type[np.float64])
     assert mf.forward(params, X).A2[:, 0].tolist() == [0, 1, 0]
     assert mf.predict(params, X).tolist() == [1, 0, 0]
     assert mf.accuracy(params, X, np.array([1, 0, 1])) == 2 / 3
+    assert mf.accuracy(params, X, np.array([0, 0, 1])) == 1 / 3
 
 
 def test_infinite_numbers_have_their_limits_or_are_nan() -> None:

@@ -17,7 +17,7 @@ Real = Callable[[float], float]
 
 
 def averaged_momentum(rate: Rate, n: Real) -> mf.Optimizer[Any]:
-    return mf.average_params(mf.decay_weights(mf.momentum(rate, n(0.8)), n(0.1)), n(0.7))
+    return mf.average_params(mf.decay_weights(mf.momentum(rate, n(0.8)), n(0.1)), n(0.4))
 
 
 # From a rate, and from a type for all other numbers that are not left to the defaults.
@@ -27,11 +27,11 @@ OPTIMIZERS: dict[str, Callable[[Rate, Real], mf.Optimizer[Any]]] = {
     "nesterov": lambda r, n: mf.momentum(r, n(0.8), nesterov=True),
     "rmsprop": lambda r, n: mf.rmsprop(r),
     "adam": lambda r, n: mf.adam(r),
-    "adam with weight decay": lambda r, n: mf.adam(r, n(0.8), n(0.95), n(1e-3), n(0.1)),
+    "adam with weight decay": lambda r, n: mf.adam(r, n(0.4), n(0.45), n(1e-3), n(0.1)),
     "decayed sgd": lambda r, n: mf.decay_weights(mf.sgd(r), n(0.1)),
     "decayed adam": lambda r, n: mf.decay_weights(mf.adam(r), n(0.1)),
     "averaged, decayed momentum": averaged_momentum,
-    "averaged rmsprop": lambda r, n: mf.average_params(mf.rmsprop(r, n(0.9), n(1e-3)), n(0.7)),
+    "averaged rmsprop": lambda r, n: mf.average_params(mf.rmsprop(r, n(0.3), n(1e-3)), n(0.7)),
 }
 every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 

@@ -271,9 +271,9 @@ ROWS = {
     ),
     "adam": Row(mf.adam(falling), optax.adam(falling), lambda o, p: o.Adam(p)),
     "adam with weight decay": Row(
-        mf.adam(falling, 0.8, 0.95, 1e-3, 0.1),
-        optax.adamw(falling, 0.8, 0.95, 1e-3, weight_decay=0.1, mask=WEIGHTS),
-        lambda o, p: o.AdamW(weights_decay(p, 0.1), betas=(0.8, 0.95), eps=1e-3, weight_decay=0),
+        mf.adam(falling, 0.4, 0.45, 1e-3, 0.1),
+        optax.adamw(falling, 0.4, 0.45, 1e-3, weight_decay=0.1, mask=WEIGHTS),
+        lambda o, p: o.AdamW(weights_decay(p, 0.1), betas=(0.4, 0.45), eps=1e-3, weight_decay=0),
     ),
     "decayed momentum": Row(
         mf.decay_weights(mf.momentum(falling, 0.8), 0.1),

@@ -86,6 +86,7 @@ def test_each_kind_of_noise_makes_a_difference(X: np.ndarray, Y: np.ndarray, fie
         return state.params
 
     assert not same(final(RANDOM), final(RANDOM._replace(**{field: getattr(SMALL, field)})))
+    assert not same(final(SMALL), final(SMALL._replace(**{field: getattr(RANDOM, field)})))
 
 
 def test_the_members_of_a_committee_are_trained_alone() -> None:
@@ -254,6 +255,12 @@ def test_the_rise_of_the_learning_rate_is_counted_in_epochs(
     assert [rates(step) for step in range(10)] == pytest.approx(expected)
 
 
+def test_without_an_epoch_the_learning_rate_does_not_rise() -> None:
+    recipe = Recipe("", 4, 0, None, 0.6, warm_up=2, schedule="cosine")
+    rates = learning_rates(recipe, steps_per_epoch=3)
+    assert [rates(step) for step in range(3)] == [0.6, 0, 0]
+
+
 def test_the_last_epoch_is_never_one_of_the_warm_up(X: np.ndarray, Y: np.ndarray) -> None:
     short, none = (
         mf.prepare(SMALL._replace(epochs=1, warm_up=warm_up), KEY, X, Y) for warm_up in (3, 0)
@@ -267,6 +274,7 @@ def test_the_last_epoch_is_never_one_of_the_warm_up(X: np.ndarray, Y: np.ndarray
         (lambda X: X - X.mean(), r"values from -0.\d+ to 0.\d+"),
         (lambda X: 2 * X, "values from 0 to 2"),
         (lambda X: X[:392], r"images of shape \(392, 250\)"),
+        (lambda X: np.concatenate([X, X]), r"images of shape \(1568, 250\)"),
     ],
 )
 def test_a_view_that_makes_no_images_is_refused(
@@ -275,6 +283,16 @@ def test_a_view_that_makes_no_images_is_refused(
     own = SMALL._replace(views=(mf.View("own", function),))
     with pytest.raises(ValueError, match=f"^prepare: the view 'own' made .*{says}"):
         mf.prepare(own, KEY, X, Y)
+
+
+def test_a_view_may_exceed_1_by_a_rounding_error(X: np.ndarray, Y: np.ndarray) -> None:
+    over = mf.View("over", lambda X: X * np.nextafter(np.float32(1), np.float32(2)))
+    run, usual = (
+        mf.prepare(SMALL._replace(views=(view,)), KEY, X, Y) for view in (over, as_they_are)
+    )
+    assert X.max() == 255
+    for batch, other in zip(run.batches(0), usual.batches(0), strict=True):
+        assert same(batch, other)
 
 
 def test_a_training_set_of_nothing_has_no_batches_under_any_view() -> None:
@@ -313,6 +331,13 @@ def test_a_view_is_applied_whatever_its_name(X: np.ndarray, Y: np.ndarray, name:
     expected = mf.prepare(SMALL, KEY, X[::-1], Y)
     for batch, other in zip(run.batches(0), expected.batches(0), strict=True):
         assert same(batch, other)
+    run, plain = (
+        mf.prepare(RANDOM._replace(views=(view,)), KEY, X, Y) for view in (upside_down, as_they_are)
+    )
+    first, distorted = next(iter(run.batches(0))).X, next(iter(plain.batches(0))).X
+    whole = np.zeros((784, 100), np.float32)
+    whole[plain.pixels] = distorted
+    np.testing.assert_array_equal(first, whole[::-1][run.pixels])
 
 
 def test_the_published_figures_are_of_these_settings() -> None:

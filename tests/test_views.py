@@ -185,6 +185,14 @@ def test_standardizing_what_is_blank_leaves_it_so() -> None:
     assert np.isfinite(mf.standardize(dot)).all()
 
 
+def test_a_stroke_one_pixel_high_is_made_ten_times_as_high() -> None:
+    image = np.zeros((28, 28))
+    image[9, 4:24] = 1
+    made = mf.standardize(image.reshape(784, 1)).reshape(28, 28).max(axis=1)
+    # A row 9.5 pixels from the middle is 0.95 from the stroke.
+    np.testing.assert_allclose(made, np.maximum(1 - np.abs(np.arange(28) - 13.5) / 10, 0))
+
+
 @pytest.mark.parametrize("view", [mf.deslant, mf.standardize, mf.edges])
 def test_what_is_no_square_image_has_no_view(view: Callable[[np.ndarray], np.ndarray]) -> None:
     name = view.__name__

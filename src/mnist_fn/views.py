@@ -94,7 +94,7 @@ def standardize(X: Images) -> Images:
     images, y, x, slant, height, width = _moments("standardize", X)
     side = images.shape[1]
     tiny = np.finfo(X.dtype).tiny
-    aspect = np.minimum(width / np.maximum(height, tiny), 1)
+    aspect = np.divide(width, height, out=np.ones_like(width), where=width < height)
     new_height = 29 / 140 * side
     new_width = new_height * np.sqrt(np.sin(np.pi / 2 * aspect))
     i = np.arange(side, dtype=X.dtype) - (side - 1) / 2
