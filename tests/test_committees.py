@@ -111,12 +111,13 @@ def test_a_nan_in_one_member_is_in_the_committee_and_nothing_is_predicted_from_i
         mf.evaluate(members, batches)
 
 
-def test_members_that_answer_different_questions_are_refused() -> None:
+@pytest.mark.parametrize(("classes", "other"), [((3, 3, 1), 2), ((3, 1), 1)])
+def test_members_that_answer_different_questions_are_refused(
+    classes: tuple[int, ...], other: int
+) -> None:
     X, Y = np.ones((6, 2), np.float32), np.array([0, 0])
-    members = [
-        Member(mf.init_params(mf.key(0), pixels=6, classes=classes)) for classes in (3, 3, 1)
-    ]
-    says = "^committee: member 2 answers with 1 classes, but member 0 with 3$"
+    members = [Member(mf.init_params(mf.key(0), pixels=6, classes=n)) for n in classes]
+    says = f"^committee: member {other} answers with 1 classes, but member 0 with 3$"
     with pytest.raises(ValueError, match=says):
         mf.committee_probabilities(members, X)
     with pytest.raises(ValueError, match=says):

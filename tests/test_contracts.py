@@ -267,6 +267,15 @@ def test_containers_are_checked_item_by_item(hint: Any, good: object, bad: objec
             f(bad)
 
 
+def test_where_no_alternative_fits_the_first_is_expected() -> None:
+    @checked
+    def consume(vectors: tuple[Float[np.ndarray, " n"]] | tuple[Float[np.ndarray, "n k"]]) -> None:
+        pass
+
+    with pytest.raises(TypeCheckError, match=r"`vectors\[0\]` .*\n.*\n.*Float\[ndarray, 'n'\]"):
+        consume((np.ones((1, 2, 3)),))
+
+
 def test_an_alternative_that_fails_leaves_no_sizes_behind() -> None:
     @checked
     def f(x: tuple[A1D, A1D] | tuple[Float[np.ndarray, " k"], Any], y: A1D) -> None: ...

@@ -136,10 +136,11 @@ def test_a_dot_is_a_frame_too(side: int, size: int) -> None:
         assert frame(picture).max() > 0
 
 
-def test_a_square_of_ink_is_not_narrowed_to_a_dot() -> None:
+@pytest.mark.parametrize("side", [9, 60])
+def test_a_square_of_ink_is_half_as_large_as_the_frame(side: int) -> None:
     picture = np.full((100, 100), PAPER, np.uint8)
-    picture[20:80, 20:80] = PEN
-    assert min(box(frame(picture))) > 10
+    picture[20 : 20 + side, 20 : 20 + side] = PEN
+    assert box(frame(picture)) == (14, 14)
 
 
 @few
@@ -309,6 +310,7 @@ def test_a_spiral_is_one_piece(turn: int) -> None:
 @example([0, 255])
 @example([0, 255, 255])
 @example([0, 1, 254, 255])
+@example([0, 0, 1, 2])  # the halves of mean levels decide
 @example([100, 150, 250])  # what a single pixel weighs decides
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=40))
 def test_the_threshold_is_the_first_that_sets_levels_apart_the_most(levels: list[int]) -> None:
@@ -411,6 +413,12 @@ def looped_grey(picture: np.ndarray, block: int) -> np.ndarray:
         seen[i, j], alphas[i, j] = seen[i, j] / count, alphas[i, j] / count
     ground = 0.0 if seen.sum() > alphas.sum() / 2 else 1.0
     return seen + ground * (1 - alphas)
+
+
+def test_what_is_transparent_is_white_where_less_than_half_of_the_rest_is_light() -> None:
+    grey = [255] * 4 + [76] + [0] * 5  # 4.3 of 9 pixels; the tenth cannot be seen
+    picture = np.stack([grey, [255] * 9 + [0]], axis=1)[np.newaxis].astype(np.uint8)
+    assert images._grey(picture)[0, -1] == 1
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])

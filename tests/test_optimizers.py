@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import mnist_fn as mf
 from mnist_fn import Gradients, Params
+from mnist_fn.contracts import unchecked
 from mnist_fn.optimizers import consuming
 
 Rate = float | mf.Schedule
@@ -71,6 +72,12 @@ def trajectory(
 
 def path(optimizer: mf.Optimizer[Any], gradients: list[Gradients] = GRADIENTS) -> list[Params]:
     return [params for params, _ in trajectory(optimizer, gradients)]
+
+
+@every_optimizer
+def test_both_functions_of_an_optimizer_are_held_to_a_contract(name: str) -> None:
+    for function in made(name)[:2]:
+        assert unchecked(function) is not function
 
 
 @every_optimizer

@@ -434,6 +434,13 @@ def test_five_states_without_a_lesser_loss_are_enough_if_nothing_else_is_said() 
     assert list(losses) == [0.5]
 
 
+def test_losses_that_are_never_a_number_are_waited_for_as_long_as_others() -> None:
+    losses = iter([math.nan, math.inf, 1.0])
+    with pytest.raises(ValueError, match=r"^stop_early: no state has a loss"):
+        mf.stop_early(losses, float, patience=2)
+    assert list(losses) == [1.0]
+
+
 def test_stopping_early_needs_patience_and_a_state() -> None:
     with pytest.raises(ValueError, match=r"^stop_early: patience is 0, but it must be 1 or more$"):
         mf.stop_early([1.0], float, 0)

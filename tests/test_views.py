@@ -185,6 +185,18 @@ def test_standardizing_what_is_blank_leaves_it_so() -> None:
     assert np.isfinite(mf.standardize(dot)).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_strokes_without_a_width_are_standardized(
+    dtype: type[np.float32] | type[np.float64],
+) -> None:
+    slopes, random = range(-2, 3), np.random.default_rng(0)
+    X = np.zeros((28, 28, 500), dtype)
+    for i in range(500):
+        rows = np.arange(9, 16)
+        X[rows, 13 + slopes[i % 5] * (rows - 12), i] = random.random(7)
+    assert np.isfinite(mf.standardize(X.reshape(784, 500))).all()
+
+
 def test_a_stroke_one_pixel_high_is_made_ten_times_as_high() -> None:
     image = np.zeros((28, 28))
     image[9, 4:24] = 1
