@@ -111,13 +111,12 @@ def test_a_nan_in_one_member_is_in_the_committee_and_nothing_is_predicted_from_i
         mf.evaluate(members, batches)
 
 
-@pytest.mark.parametrize(("classes", "other"), [((3, 3, 1), 2), ((3, 1), 1)])
-def test_members_that_answer_different_questions_are_refused(
-    classes: tuple[int, ...], other: int
-) -> None:
+@pytest.mark.parametrize("classes", [(3, 3, 1), (3, 1), (3, 5)])
+def test_members_that_answer_different_questions_are_refused(classes: tuple[int, ...]) -> None:
     X, Y = np.ones((6, 2), np.float32), np.array([0, 0])
     members = [Member(mf.init_params(mf.key(0), pixels=6, classes=n)) for n in classes]
-    says = f"^committee: member {other} answers with 1 classes, but member 0 with 3$"
+    other = len(classes) - 1
+    says = f"^committee: member {other} answers with {classes[-1]} classes, but member 0 with 3$"
     with pytest.raises(ValueError, match=says):
         mf.committee_probabilities(members, X)
     with pytest.raises(ValueError, match=says):

@@ -415,10 +415,16 @@ def looped_grey(picture: np.ndarray, block: int) -> np.ndarray:
     return seen + ground * (1 - alphas)
 
 
-def test_what_is_transparent_is_white_where_less_than_half_of_the_rest_is_light() -> None:
-    grey = [255] * 4 + [76] + [0] * 5  # 4.3 of 9 pixels; the tenth cannot be seen
-    picture = np.stack([grey, [255] * 9 + [0]], axis=1)[np.newaxis].astype(np.uint8)
-    assert images._grey(picture)[0, -1] == 1
+@pytest.mark.parametrize(
+    ("seen", "becomes"),
+    [([0] * 4 + [76] + [255] * 4, 1), ([0] * 4 + [255] * 4, 1), ([0] * 4 + [128] + [255] * 4, 0)],
+)
+def test_what_is_transparent_is_black_where_more_than_half_of_the_rest_is_light(
+    seen: list[int], becomes: int
+) -> None:
+    alpha = [255] * len(seen) + [0]
+    picture = np.stack([[*seen, 0], alpha], axis=1)[np.newaxis].astype(np.uint8)
+    assert images._grey(picture)[0, -1] == becomes
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])

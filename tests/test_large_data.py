@@ -287,6 +287,17 @@ def test_a_large_training_set_is_seen_as_a_small_one(
     assert seen[0] == seen[1]
 
 
+def test_a_large_training_set_is_read_in_blocks_of_1024(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "_LARGE", 0)
+    m = 70_000  # more than 64 blocks, which are read in one go
+    X = np.arange(m, dtype=np.uint32)[:, np.newaxis].view(np.uint8).T
+    Y = np.zeros(m, np.uint8)
+    run = mf.prepare(recipes.digits._replace(batch_size=700), KEY, X, Y)
+    expected = mf.epoch_batches(mf.split(KEY, 4)[1], 0, X, Y, 700, block=1024)
+    for batch, other in zip(run.batches(0), expected, strict=True):
+        np.testing.assert_array_equal(batch.X, other.X)
+
+
 def test_a_large_training_set_is_distorted_in_blocks_all_the_same(
     digits: mf.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

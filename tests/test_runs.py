@@ -295,6 +295,12 @@ def test_a_view_may_exceed_1_by_a_rounding_error(X: np.ndarray, Y: np.ndarray) -
         assert same(batch, other)
 
 
+def test_a_view_may_have_no_black(X: np.ndarray, Y: np.ndarray) -> None:
+    paler = mf.View("paler", lambda X: 1 - X / 2)
+    run = mf.prepare(SMALL._replace(views=(paler,)), KEY, X, Y)
+    assert next(iter(run.batches(0))).X.min() == pytest.approx(0.5, abs=0.01)
+
+
 def test_a_training_set_of_nothing_has_no_batches_under_any_view() -> None:
     none = np.zeros((784, 0), np.uint8), np.zeros(0, np.uint8)
     run = mf.prepare(SMALL._replace(views=(deslanted,)), KEY, *none)
@@ -324,8 +330,13 @@ def test_a_short_training_begins_with_the_whole_distortion(
         np.testing.assert_allclose(next(iter(run.batches(epoch))).X, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("name", ["a", "as they are", "z"])
-def test_a_view_is_applied_whatever_its_name(X: np.ndarray, Y: np.ndarray, name: str) -> None:
+def test_a_view_is_applied_whatever_its_name(
+    X: np.ndarray, Y: np.ndarray, name: str, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if large:
+        monkeypatch.setattr("mnist_fn.runs._LARGE", 0)
     upside_down = mf.View(name, lambda X: X[::-1])
     run = mf.prepare(SMALL._replace(views=(upside_down,)), KEY, X, Y)
     expected = mf.prepare(SMALL, KEY, X[::-1], Y)
