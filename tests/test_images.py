@@ -499,6 +499,12 @@ def test_the_centre_of_mass_is_in_the_middle_pixel_if_there_is_room(
 SMALL: list[tuple[int, int]] = [(1, 1), (7, 7), (3, 7), (7, 1), (0, 20), (20, 0)]
 
 
+def test_a_digit_with_its_mass_at_an_end_is_put_at_the_edge() -> None:
+    digit = np.full((20, 20), 0.01)
+    digit[-1, -1] = 100
+    np.testing.assert_array_equal(images._placed(digit)[:20, :20], digit)
+
+
 @pytest.mark.parametrize(("height", "width"), SMALL)
 def test_too_small_a_picture_is_refused(height: int, width: int) -> None:
     with pytest.raises(ValueError, match=r"^frame: ") as refusal:

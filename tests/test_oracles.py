@@ -269,6 +269,11 @@ ROWS = {
         optax.rmsprop(falling, 0.99, 1e-8, eps_in_sqrt=False),
         lambda o, p: o.RMSprop(p),
     ),
+    "rmsprop with a short memory": Row(
+        mf.rmsprop(falling, 0.3, 1e-3),
+        optax.rmsprop(falling, 0.3, 1e-3, eps_in_sqrt=False),
+        lambda o, p: o.RMSprop(p, alpha=0.3, eps=1e-3),
+    ),
     "adam": Row(mf.adam(falling), optax.adam(falling), lambda o, p: o.Adam(p)),
     "adam with weight decay": Row(
         mf.adam(falling, 0.4, 0.45, 1e-3, 0.1),

@@ -255,6 +255,16 @@ def test_the_rise_of_the_learning_rate_is_counted_in_epochs(
     assert [rates(step) for step in range(10)] == pytest.approx(expected)
 
 
+def test_a_batch_that_is_not_full_is_a_step_too(X: np.ndarray, Y: np.ndarray) -> None:
+    recipe = Recipe("", 4, 2, 100, 0.2, momentum=0, schedule="cosine")
+    run = mf.prepare(recipe, KEY, X, Y)
+    *_, last = mf.train_epochs(*run)
+    optimizer = mf.sgd(learning_rates(recipe, steps_per_epoch=3))
+    own = run._replace(step=mf.make_step(optimizer))
+    *_, expected = mf.train_epochs(*own)
+    assert same(last, expected)
+
+
 def test_without_an_epoch_the_learning_rate_does_not_rise() -> None:
     recipe = Recipe("", 4, 0, None, 0.6, warm_up=2, schedule="cosine")
     rates = learning_rates(recipe, steps_per_epoch=3)
@@ -312,6 +322,14 @@ def test_images_that_are_not_square_cannot_be_distorted(Y: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"^prepare: images of 15 pixels are not square"):
         mf.prepare(RANDOM, KEY, X, Y)
     mf.prepare(SMALL, KEY, X, Y)
+
+
+def test_the_distortion_may_fall_to_nothing(X: np.ndarray, Y: np.ndarray) -> None:
+    recipe = SMALL._replace(distortion=mf.Distortion(), distortion_end=0, epochs=2)
+    run, plain = (mf.prepare(r, KEY, X, Y) for r in (recipe, SMALL))
+    for last, (batch, other) in enumerate(zip(*(r.batches(1) for r in (run, plain)), strict=True)):
+        np.testing.assert_allclose(batch.X, other.X, atol=1e-6)
+    assert last == 2
 
 
 @pytest.mark.parametrize(("epochs", "shares"), [(1, [1.0]), (2, [1.0, 0.5])])
