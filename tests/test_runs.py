@@ -258,10 +258,8 @@ def test_the_rise_of_the_learning_rate_is_counted_in_epochs(
 def test_a_batch_that_is_not_full_is_a_step_too(X: np.ndarray, Y: np.ndarray) -> None:
     recipe = Recipe("", 4, 2, 100, 0.2, momentum=0, schedule="cosine")
     run = mf.prepare(recipe, KEY, X, Y)
-    *_, last = mf.train_epochs(*run)
-    optimizer = mf.sgd(learning_rates(recipe, steps_per_epoch=3))
-    own = run._replace(step=mf.make_step(optimizer))
-    *_, expected = mf.train_epochs(*own)
+    of_three_steps = run._replace(step=mf.make_step(mf.sgd(learning_rates(recipe, 3))))
+    (*_, last), (*_, expected) = (mf.train_epochs(*each) for each in (run, of_three_steps))
     assert same(last, expected)
 
 
@@ -326,10 +324,9 @@ def test_images_that_are_not_square_cannot_be_distorted(Y: np.ndarray) -> None:
 
 def test_the_distortion_may_fall_to_nothing(X: np.ndarray, Y: np.ndarray) -> None:
     recipe = SMALL._replace(distortion=mf.Distortion(), distortion_end=0, epochs=2)
-    run, plain = (mf.prepare(r, KEY, X, Y) for r in (recipe, SMALL))
-    for last, (batch, other) in enumerate(zip(*(r.batches(1) for r in (run, plain)), strict=True)):
+    last, plain = (mf.prepare(r, KEY, X, Y).batches(1) for r in (recipe, SMALL))
+    for batch, other in zip(last, plain, strict=True):
         np.testing.assert_allclose(batch.X, other.X, atol=1e-6)
-    assert last == 2
 
 
 @pytest.mark.parametrize(("epochs", "shares"), [(1, [1.0]), (2, [1.0, 0.5])])
