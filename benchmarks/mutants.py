@@ -46,6 +46,7 @@ from mutated import (
     sample_of,
     source_of,
 )
+from threadpoolctl import threadpool_limits
 
 RESULTS = Path(__file__).resolve().with_suffix(".json")
 REASONS = RESULTS.with_suffix(".toml")
@@ -245,6 +246,7 @@ def main() -> None:
         print(f"{len(mutants)} of {len(every)} mutants")
         for library in LIBRARIES:
             importlib.import_module(library)
+        threadpool_limits(1, "blas")  # as many processes as cores
         outcomes = outcomes_of(mutants, results)
         content = {"sample": len(mutants), "of": len(every), "seed": arguments.seed}
         content |= report(outcomes)
