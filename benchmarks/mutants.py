@@ -7,7 +7,7 @@ part of a larger one with the same seed, and what ``mutants.json`` tells of a ro
 and tests are still the same is taken from there: a run that was broken off goes on.
 
 What is no mutant, and why, is in ``pyproject.toml``. Survivors that change nothing that a test
-could see are in ``mutants.toml``, with the reason; they count as not killed.
+should see are in ``mutants.toml``, with the reason; they count as not killed.
 
 Each mutant is tested in a copy of the project, in a process that is forked from one that has the
 libraries loaded. The tests that read MNIST find it in ``$MNIST_FN_DATA``, or are left out.
