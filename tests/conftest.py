@@ -24,14 +24,29 @@ settings.load_profile("default")
 _BESIDE = Path(__file__).parents[2] / "shared/data/mnist"
 
 
+def _mnist_directory() -> Path:
+    return Path(os.environ.get("MNIST_FN_DATA") or _BESIDE)
+
+
 @pytest.fixture(scope="session")
 def mnist() -> mf.Dataset:
     """The real MNIST, where it is at hand; no test downloads it."""
-    directory = os.environ.get("MNIST_FN_DATA") or _BESIDE
+    directory = _mnist_directory()
     try:
         return mf.load_mnist(directory)
     except mf.DatasetError as error:
         pytest.skip(f"the real MNIST files are missing: {error}")
+
+
+@pytest.fixture(scope="session")
+def drawings() -> dict[Path, int]:
+    """Digits that people drew in paint programs, where they are at hand, and which they are."""
+    named = os.environ.get("MNIST_FN_DRAWINGS")
+    labels = Path(named or _mnist_directory().parent / "drawings") / "labels.tsv"
+    if not labels.exists():
+        pytest.skip(f"the drawings are missing: there is no {labels}")
+    lines = labels.read_text().splitlines()
+    return {labels.parent / name: int(digit) for name, digit in map(str.split, lines)}
 
 
 @pytest.fixture(scope="session")

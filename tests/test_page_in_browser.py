@@ -3,7 +3,6 @@
 import base64
 import io
 import itertools
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -138,17 +137,6 @@ def trained() -> mf.Params:
     run = mf.prepare(recipes.digits._replace(epochs=10), mf.key(0), digits.X_train, digits.Y_train)
     *_, state = mf.train_epochs(*run)
     return state.params
-
-
-@pytest.fixture(scope="module")
-def drawings() -> dict[Path, int]:
-    given = os.environ.get("MNIST_FN_DATA")
-    beside = Path(given) if given else Path(__file__).parents[2] / "shared/data/mnist"
-    folder = beside.parent / "drawings"
-    if not (folder / "labels.tsv").exists():
-        pytest.skip(f"the drawings are missing: there is no {folder / 'labels.tsv'}")
-    lines = (folder / "labels.tsv").read_text().splitlines()
-    return {folder / name: int(label) for name, label in map(str.split, lines)}
 
 
 def opened(file: Any) -> np.ndarray:
