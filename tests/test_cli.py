@@ -476,15 +476,10 @@ def test_any_stream_is_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_an_interrupted_training_keeps_what_was_reached(digits: mf.Dataset, own: Path) -> None:
-    # A shell may have started these tests in the background, where SIGINT is ignored.
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from mnist_fn.__main__ import main; main()"
-    )
     options = ["--data", str(own), "--hidden", "16", "--batch-size", "20", "--epochs", "1000000"]
     options += ["--learning-rate", "0.01", "--checkpoint", "c", "--output", "m.npz"]
     with subprocess.Popen(
-        [sys.executable, "-c", code, "train", *options],
+        [sys.executable, "-m", "mnist_fn", "train", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

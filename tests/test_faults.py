@@ -551,19 +551,10 @@ def test_eight_processes_may_fill_one_cache(
     note("eight processes fill an empty cache together", tries, "-")
 
 
-@pytest.fixture
-def _sigint_arrives() -> Iterator[None]:
-    """Undo what a shell does that starts these tests in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def asked_or_over(mirror: Mirror, process: subprocess.Popen[bytes]) -> bool:
     return f"{FILES[-1]}.gz" in mirror.log or process.poll() is not None
 
 
-@pytest.mark.usefixtures("_sigint_arrives")
 def test_an_interrupted_download_leaves_nothing_half(
     tmp_path: Path, new_mirror: NewMirror, monkeypatch: pytest.MonkeyPatch, note: Note
 ) -> None:
@@ -592,7 +583,6 @@ def test_an_interrupted_download_leaves_nothing_half(
     note("Ctrl-C during a download", TRIES, "interrupted")
 
 
-@pytest.mark.usefixtures("_sigint_arrives")
 def test_ctrl_c_after_saving_says_where_the_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: Any) -> Any:
         signal.raise_signal(signal.SIGINT)
@@ -606,7 +596,6 @@ def test_ctrl_c_after_saving_says_where_the_model_is(monkeypatch: pytest.MonkeyP
     assert len(mf.load_model("m.npz").history) == 3
 
 
-@pytest.mark.usefixtures("_sigint_arrives")
 def test_pressing_ctrl_c_again_and_again_does_not_cost_what_was_reached(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -666,7 +655,6 @@ def test_a_screen_that_cannot_show_it_is_said(arguments: list[str]) -> None:
         assert mf.load_model("model.npz").history
 
 
-@pytest.mark.usefixtures("_sigint_arrives")
 def test_before_the_library_is_imported_ctrl_c_ends_the_command_without_a_word() -> None:
     code = (
         "import mnist_fn_command, signal, sys; print('mnist_fn' in sys.modules, flush=True); "
@@ -735,7 +723,6 @@ ENDINGS = [
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_sigint_arrives")
 @pytest.mark.parametrize(
     ("fault", "signals"),
     [

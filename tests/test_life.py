@@ -199,10 +199,8 @@ class Life(RuleBasedStateMachine):
         self.patch.setenv("XDG_STATE_HOME", str(root / "state"))
         self.patch.setitem(mf.recipes.RECIPES, "small", RECIPE)
         self.patch.setattr("mnist_fn.effects.sessions.load_digits", data)
-        self.before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def teardown(self) -> None:
-        signal.signal(signal.SIGINT, self.before)
         self.patch.undo()
         self.temporary.cleanup()
 

@@ -442,12 +442,10 @@ PROCESSES = ["--data", "digits", "--epochs", "10", "--workers", "2", *GRID]
 
 def begun(**options: Any) -> subprocess.Popen[str]:
     """Start a sweep with two processes, and wait for its first two runs; a third is not noted."""
-    # A shell may have started these tests in the background, where SIGINT is ignored.
     code = f"""
-import itertools, signal, time
+import itertools, time
 from mnist_fn.effects import sweep_command
 
-signal.signal(signal.SIGINT, signal.default_int_handler)
 append, numbers = sweep_command.append, itertools.count()
 def append_two(*run):
     if next(numbers) == 2:
