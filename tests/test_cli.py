@@ -476,7 +476,7 @@ def test_any_stream_is_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_an_interrupted_training_keeps_what_was_reached(digits: mf.Dataset, own: Path) -> None:
-    options = ["--data", str(own), "--hidden", "16", "--batch-size", "20", "--epochs", "1000000"]
+    options = ["--data", str(own), "--hidden", "16", "--batch-size", "20", "--epochs", "10000"]
     options += ["--learning-rate", "0.01", "--checkpoint", "c", "--output", "m.npz"]
     with subprocess.Popen(
         [sys.executable, "-m", "mnist_fn", "train", *options],
@@ -489,7 +489,7 @@ def test_an_interrupted_training_keeps_what_was_reached(digits: mf.Dataset, own:
         _, errors = training.communicate()
     assert training.returncode == 1
     assert re.fullmatch(
-        r"mnist-fn: interrupted after epoch \d+/1000000; what was reached is in m.npz; "
+        r"mnist-fn: interrupted after epoch \d+/10000; what was reached is in m.npz; "
         r"go on with mnist-fn train --resume c\n",
         errors,
     )

@@ -613,6 +613,7 @@ def test_pressing_ctrl_c_again_and_again_does_not_cost_what_was_reached(
         return run_._replace(step=step)
 
     pressed: list[signal.Signals] = []
+    before = signal.getsignal(signal.SIGINT)
 
     def save_while_it_is_pressed(*arguments: Any, **options: Any) -> None:
         signal.raise_signal(signal.SIGINT)
@@ -625,7 +626,7 @@ def test_pressing_ctrl_c_again_and_again_does_not_cost_what_was_reached(
         "mnist-fn: interrupted after epoch 2/3; what was reached is in m.npz\n"
     )
     assert len(mf.load_model("m.npz").history) == 2
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_signals_that_were_ignored_from_the_start_stay_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -656,12 +657,21 @@ def test_a_screen_that_cannot_show_it_is_said(arguments: list[str]) -> None:
 
 
 def test_before_the_library_is_imported_ctrl_c_ends_the_command_without_a_word() -> None:
-    code = (
-        "import mnist_fn_command, signal, sys; print('mnist_fn' in sys.modules, flush=True); "
-        "signal.raise_signal(signal.SIGINT)"
-    )
+    code = """if True:
+        import signal, sys
+        import mnist_fn_command
+
+        class PressCtrlC:
+            def find_spec(self, name, path, target=None):
+                print(name, flush=True)
+                signal.raise_signal(signal.SIGINT)
+
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        sys.meta_path.insert(0, PressCtrlC())
+        mnist_fn_command.main()
+    """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "False\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "mnist_fn\n", "")
 
 
 LONG = [*SMALL[:3], "--hidden", "32", "--epochs", "40"]
