@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import mnist_fn as mf
 from mnist_fn.effects import checkpoints, cli, sessions, watching
 from mnist_fn.effects.checkpoints import Checkpoint, CheckpointError
-from mnist_fn.views import as_they_are, deslanted
+from mnist_fn.views import as_they_are, deslanted, deslanted_edges, standardized_edges
 
 # Everything that a state can carry: momentum, distortions, dropout, a schedule, two members.
 RECIPE = mf.recipes.elastic._replace(
@@ -78,10 +78,17 @@ def broken_off(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
         assert run(*TRAIN, "--checkpoint", "c", "--output", "part.npz").exit_code == 1
 
 
-@pytest.mark.parametrize("after", [1, 3, 4, 5, 7])
+TO_BE_JOINED = RECIPE._replace(views=(deslanted_edges, standardized_edges), joined=True)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "after"),
+    [*((RECIPE, after) for after in (1, 3, 4, 5, 7)), (TO_BE_JOINED, 2), (TO_BE_JOINED, 5)],
+)
 def test_a_resumed_training_ends_with_the_same_file(
-    monkeypatch: pytest.MonkeyPatch, after: int
+    monkeypatch: pytest.MonkeyPatch, recipe: mf.Recipe, after: int
 ) -> None:
+    monkeypatch.setitem(mf.recipes.RECIPES, "small", recipe)
     whole = succeed(*TRAIN, "--output", "whole.npz")
     broken_off(monkeypatch, after)
     lines = succeed("train", "--resume", "c", "--output", "resumed.npz")
@@ -90,6 +97,7 @@ def test_a_resumed_training_ends_with_the_same_file(
     assert lines[2:-1] == whole[1 + after : -1]
     assert lines[-1].split(",")[0].split(" after ")[0] == whole[-1].split(" after ")[0]
     assert Path("resumed.npz").read_bytes() == Path("whole.npz").read_bytes()
+    assert len(mf.load_model("resumed.npz").members) == (1 if recipe.joined else 2)
     assert names("c") == ["epoch-00007.checkpoint", "epoch-00008.checkpoint"]
 
 
