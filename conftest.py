@@ -6,14 +6,22 @@ import signal
 import pytest
 from threadpoolctl import threadpool_limits
 
+# By these, typer and rich choose colours and a width, some of them when they are imported.
+_SCREEN = ["COLUMNS", "LINES", "TERMINAL_WIDTH", "NO_COLOR", "FORCE_COLOR", "PY_COLORS"]
+_SCREEN += ["GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"]
 
+
+@pytest.hookimpl(trylast=True)  # when pytest has seen how its own output is to look
 def pytest_configure(config: pytest.Config) -> None:
     """Give BLAS one thread where there is a process of tests for every core, and hear Ctrl-C.
 
     With more threads, those of one process wait on the cores that those of another take, and most
     of the time is spent on waiting. And a shell lets what it starts in the background ignore
-    Ctrl-C, which that hands down to the commands that the tests interrupt.
+    Ctrl-C, which that hands down to the commands that the tests interrupt. On what screen the
+    tests are run makes no difference to what they see.
     """
+    for name in _SCREEN:
+        os.environ.pop(name, None)
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" in os.environ:

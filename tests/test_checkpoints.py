@@ -456,14 +456,14 @@ def test_a_checkpoint_of_another_layout_is_left_out(checkpoint: Path) -> None:
 def test_sigterm_ends_a_training_as_ctrl_c_does() -> None:
     code = "from mnist_fn.__main__ import main; main()"
     arguments = ["train", "--data", "digits", "--epochs", "10000", "--checkpoint", "c"]
-    training = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", code, *arguments, "--output", "m.npz"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    )
-    until(lambda: any(Path("c").glob("epoch-*[1-9].checkpoint")))
-    training.terminate()
-    _, errors = training.communicate()
+    ) as training:
+        until(lambda: any(Path("c").glob("epoch-*[1-9].checkpoint")))
+        training.terminate()
+        _, errors = training.communicate()
     assert re.fullmatch(
         rb"mnist-fn: interrupted after epoch \d+/10000; what was reached is in m.npz; "
         rb"go on with mnist-fn train --resume c\n",

@@ -6,12 +6,12 @@ import os
 import resource
 import shutil
 import signal
-import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from memory import traced
 from typer.testing import CliRunner, Result
 
 import mnist_fn as mf
@@ -103,11 +103,9 @@ def test_more_copies_begin_with_the_fewer(few: mf.Dataset, tmp_path: Path) -> No
 
 def test_it_takes_no_more_memory_for_more_images(digits: mf.Dataset, tmp_path: Path) -> None:
     def peak(times: int) -> float:
-        tracemalloc.start()
-        enlarge(digits, times, KEY, tmp_path / str(times))
-        _, most = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return most / (1 << 20)
+        with traced() as most:
+            enlarge(digits, times, KEY, tmp_path / str(times))
+            return most() / (1 << 20)
 
     peak(1)  # what is remembered of the first call
     assert peak(5) < peak(2) + 0.2  # of 3 MB more

@@ -9,7 +9,6 @@ import pickle
 import re
 import struct
 import tempfile
-import tracemalloc
 import warnings
 import zipfile
 import zlib
@@ -21,6 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from memory import memory_below
 from PIL import Image
 
 import mnist_fn as mf
@@ -240,19 +240,17 @@ def refusal_of(reader: Reader, directory: Path, content: bytes) -> str:
     path.write_bytes(content)
     written, descriptors = path.stat().st_mtime_ns, os.listdir("/dev/fd")
     said = None
-    tracemalloc.start()
-    with warnings.catch_warnings(record=True, action="always") as warned:
+    with (
+        warnings.catch_warnings(record=True, action="always") as warned,
+        memory_below(4 * MEGABYTE + 16 * len(content)),
+    ):
         try:
             reader.read(path)
         except reader.refusals as error:
             said = str(error)
-        finally:
-            _, peak = tracemalloc.get_traced_memory()
-            tracemalloc.stop()
     pattern = reader.refusal.replace("FILE", re.escape(str(path)))
     assert said is None or re.fullmatch(pattern, said, re.DOTALL)
     assert warned == []
-    assert peak < 4 * MEGABYTE + 16 * len(content)
     assert os.listdir("/dev/fd") == descriptors
     assert os.listdir(directory) == [path.name]
     assert path.read_bytes() == content

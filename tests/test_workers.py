@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]  # it comes without types
 import pytest
 from distributed import Client
+from memory import traced
 from patience import PATIENCE, until
 from threadpoolctl import threadpool_limits
 from typer.testing import CliRunner
@@ -86,10 +86,9 @@ def test_a_pickled_activation_function_costs_a_step_no_memory() -> None:
     for g in (mf.relu, pickle.loads(pickle.dumps(mf.relu))):
         step = mf.make_step(mf.sgd(0.1), g)
         step(state, batch)
-        tracemalloc.start()
-        step(state, batch)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+        with traced() as peak:
+            step(state, batch)
+            peaks.append(peak())
     assert peaks[1] == pytest.approx(peaks[0], rel=0.05)
 
 
@@ -209,19 +208,19 @@ def test_blas_has_one_thread_until_the_last_block_is_left() -> None:
     def block(leave: threading.Event) -> None:
         with one_thread():
             seen.append(threads_of_blas())
-            leave.wait()
+            leave.wait(PATIENCE)
             seen.append(threads_of_blas())
 
-    blocks = [threading.Thread(target=block, args=(leave,)) for leave in (first, second)]
-    for thread, leave in zip(blocks, (first, second), strict=True):
-        thread.start()
-        while len(seen) < blocks.index(thread) + 1:
-            time.sleep(0.01)
-        assert not leave.is_set()
+    leaves = first, second
+    blocks = [threading.Thread(target=block, args=(leave,), daemon=True) for leave in leaves]
+    blocks[0].start()
+    until(lambda: len(seen) == 1)
+    blocks[1].start()
+    until(lambda: len(seen) == 2)
     first.set()  # the one that was there first goes first
-    blocks[0].join()
+    blocks[0].join(PATIENCE)
     second.set()
-    blocks[1].join()
+    blocks[1].join(PATIENCE)
     assert seen == [1, 1, 1, 1]
     with threadpool_limits(2, "blas"):
         assert threads_of_blas() == before
