@@ -297,7 +297,7 @@ def test_what_cannot_be_read_is_not_resumed(monkeypatch: pytest.MonkeyPatch) -> 
     result = run("train", "--resume", "c")
     assert (result.exit_code, result.stderr) == (
         1,
-        "mnist-fn: c cannot be read: Permission denied\n",
+        "mnist-fn: c cannot be read: Permission denied; name the directory of --checkpoint\n",
     )
 
 
@@ -334,7 +334,10 @@ def test_what_would_not_end_with_the_same_bits_is_not_resumed(
             expected = expected.format("mnist_fn")
         case _:
             monkeypatch.delitem(mf.recipes.RECIPES, "small")
-            expected = "the checkpoint is of a recipe that this version of mnist_fn does not have"
+            expected = (
+                "the checkpoint is of a recipe that this version of mnist_fn does not have; go on "
+                "with the version that it was begun with, or begin a new training"
+            )
     result = run("train", "--resume", "c", "--output", "resumed.npz")
     assert result.exit_code == 1
     assert result.stderr.startswith(f"mnist-fn: {expected}")

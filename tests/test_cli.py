@@ -455,7 +455,7 @@ def test_ctrl_c_while_it_starts_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(blas, "restart_with_better_kernel", interrupt)
     with pytest.raises(SystemExit) as end:
         __main__.main()
-    assert end.value.code == "mnist-fn: interrupted"
+    assert end.value.code == "mnist-fn: interrupted; begin again with the same command"
 
 
 def test_where_nothing_is_installed_there_is_no_version(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ from mirrors import (
     Mirror,
     Misdeed,
     NewMirror,
+    Request,
     answers_with,
     contents_of,
     hangs,
@@ -62,6 +64,7 @@ from mnist_fn.effects import (
 
 TRIES = int(os.environ.get("MNIST_FN_TRIES", "2"))
 SMALL = ["train", "--data", "digits", "--hidden", "8", "--epochs", "3"]
+SWEEP = ["sweep", "--data", "digits", "--grid", "hidden=8", "--epochs", "1"]
 OF_EPOCHS = re.compile(r"epoch-\d+\.checkpoint")
 
 Command: TypeAlias = list[str | Path]
@@ -328,7 +331,7 @@ def test_a_full_disk_costs_no_report(disk: Path, note: Note) -> None:
     note("full disk while a report is written", -(-TRIES // 5), told)
 
 
-def test_a_read_only_disk_is_refused_before_the_training(
+def test_a_read_only_disk_is_refused_before_the_work(
     disk: Path, monkeypatch: pytest.MonkeyPatch, note: Note
 ) -> None:
     model, c = disk / "m.npz", disk / "c"
@@ -345,6 +348,8 @@ def test_a_read_only_disk_is_refused_before_the_training(
         ([*SMALL, "--checkpoint", disk / "d"], elsewhere),
         ([*SMALL, "--checkpoint", c], elsewhere),
         (["train", "--resume", c], elsewhere),
+        ([*SWEEP, "--output", disk / "runs.csv"], output),
+        (["enlarge", "--data", "digits", "--times", "2", disk / "big"], "name a directory on a"),
     ]
     for command, told in commands:
         result = run(*command)
@@ -434,6 +439,7 @@ def test_a_bad_mirror_is_named_and_a_good_one_helps(
             with contextlib.suppress(AssertionError, mf.DatasetError):
                 check(bad, good, patience)
                 break
+            assert contents_of(cache).items() <= PACKED.items()
             shutil.rmtree(cache, ignore_errors=True)
         else:
             check(bad, good, last)
@@ -532,7 +538,14 @@ def test_eight_processes_may_fill_one_cache(
     if len(contents) < len(PACKED):
         contents = PACKED
         use_cache(monkeypatch, tmp_path)  # for its digests
+    together = threading.Barrier(8)
+
+    def send_when_all_have_asked(request: Request, content: bytes) -> None:
+        together.wait(PATIENCE)
+        request.answer(200, content)
+
     mirror = new_mirror(contents)
+    mirror.misdeeds[next(iter(contents))] = send_when_all_have_asked
     use(monkeypatch, mirror.url)
     monkeypatch.setenv("MNIST_FN_DATA", "")
     tries = -(-TRIES // 8)
@@ -548,7 +561,8 @@ def test_eight_processes_may_fill_one_cache(
         assert [process.returncode for process in processes] == [0] * 8, outputs
         assert len({output for output, _ in outputs}) == 1
         assert contents_of(tmp_path / f"cache{i}/mnist_fn/mnist") == contents
-    note("eight processes fill an empty cache together", tries, "-")
+    of = "a small MNIST" if contents is PACKED else "MNIST"
+    note(f"eight processes fill an empty cache with {of} together", tries, "-")
 
 
 def asked_or_over(mirror: Mirror, process: subprocess.Popen[bytes]) -> bool:
@@ -576,11 +590,12 @@ def test_an_interrupted_download_leaves_nothing_half(
             output, errors = process.communicate()
         assert process.returncode == 1
         assert output == b""
-        assert errors.splitlines()[-1] == b"mnist-fn: interrupted"
+        *_, last = errors.splitlines()
+        assert last == b"mnist-fn: interrupted; begin again with the same command"
         assert b"Traceback" not in errors
         assert contents_of(tmp_path / f"cache{i}/mnist_fn/mnist") == dict([*PACKED.items()][:3])
         assert not Path("model.npz").exists()
-    note("Ctrl-C during a download", TRIES, "interrupted")
+    note("Ctrl-C during a download", TRIES, "interrupted; begin again with the same command")
 
 
 def test_ctrl_c_after_saving_says_where_the_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -651,7 +666,8 @@ def test_a_screen_that_cannot_show_it_is_said(arguments: list[str]) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "mnist_fn", *arguments], stdout=full, stderr=subprocess.PIPE
         )
-    assert re.fullmatch(rb"mnist-fn: [^\n]*No space left on device\n", done.stderr)
+    said = b"mnist-fn: this cannot be shown or written: No space left on device\n"
+    assert done.stderr == said
     if arguments == SMALL:
         assert mf.load_model("model.npz").history
 
@@ -712,7 +728,7 @@ def signalled(directory: Path, after: float, *signals: signal.Signals) -> Ending
 
 
 ENDINGS = [
-    (1, r"mnist-fn: interrupted", "before"),
+    (1, r"mnist-fn: interrupted; begin again with the same command", "before"),
     (
         1,
         r"mnist-fn: interrupted in the first epoch; nothing was written; go on.* --resume c",

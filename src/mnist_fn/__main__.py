@@ -18,11 +18,11 @@ def main() -> None:
             "install the extra 'app' with: pip install -e '.[app]' in the project's directory"
         )
     except KeyboardInterrupt:
-        sys.exit("mnist-fn: interrupted")
+        sys.exit("mnist-fn: interrupted; begin again with the same command")
     try:
         app()
     except OSError as error:  # of a screen or file that cannot show what is asked for
-        sys.exit(f"mnist-fn: {error.strerror}")
+        sys.exit(f"mnist-fn: this cannot be shown or written: {error.strerror}")
 
 
 if __name__ == "__main__":

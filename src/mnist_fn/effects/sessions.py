@@ -127,7 +127,9 @@ def newest_checkpoint(directory: Path, console: Console) -> Checkpoint:
     try:
         paths = checkpoints_in(directory)
     except OSError as error:
-        raise CommandError(f"{directory} cannot be read: {error.strerror}") from error
+        raise CommandError(
+            f"{directory} cannot be read: {error.strerror}; name the directory of --checkpoint"
+        ) from error
     for path in paths:
         try:
             return load_checkpoint(path)
@@ -152,7 +154,8 @@ def resumed(checkpoint: Checkpoint, console: Console) -> Training:
         seed, held_back = int(told["seed"]), int(told["held back"])
     except (KeyError, ValueError) as error:
         raise CommandError(
-            "the checkpoint is of a recipe that this version of mnist_fn does not have"
+            "the checkpoint is of a recipe that this version of mnist_fn does not have; go on with "
+            "the version that it was begun with, or begin a new training"
         ) from error
     dataset = load_data(told["data"], console)
     training, now = training_of(settings, seed, dataset, held_back)

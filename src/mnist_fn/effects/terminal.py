@@ -130,5 +130,5 @@ def clear_errors() -> Iterator[None]:
             raise typer.Exit(1) from error
         except KeyboardInterrupt:
             note_interruptions()
-            typer.echo("mnist-fn: interrupted", err=True)
+            typer.echo("mnist-fn: interrupted; begin again with the same command", err=True)
             raise typer.Exit(1) from None
