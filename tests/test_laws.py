@@ -258,16 +258,16 @@ def test_what_is_saved_is_loaded_to_the_bit_and_what_is_not_finite_is_not_saved(
         assert [*tmp_path.iterdir()] == [path]
 
 
-def with_a_nan(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yield the value once for each array of floats in it, with NaN for its last number."""
+def with_one_as(number: float, value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield the value once for each array of floats in it, with a number in place of its last."""
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
         array = value.copy()
-        array[(-1,) * array.ndim] = np.nan
+        array[(-1,) * array.ndim] = number
         yield path, array
     elif isinstance(value, tuple | list):
         names = getattr(value, "_fields", range(len(value)))
         for i, (name, item) in enumerate(zip(names, value, strict=True)):
-            for inside, other in with_a_nan(item, f"{path}.{name}"):
+            for inside, other in with_one_as(number, item, f"{path}.{name}"):
                 items = [*value[:i], other, *value[i + 1 :]]
                 yield (
                     inside,
@@ -275,33 +275,38 @@ def with_a_nan(value: Any, path: str) -> Iterator[tuple[str, Any]]:
                 )
 
 
-def holds_a_nan(value: Any) -> bool:
+def all_finite(value: Any) -> bool:
     if isinstance(value, tuple | list):
-        return any(map(holds_a_nan, value))
-    return isinstance(value, float | np.ndarray) and bool(np.isnan(value).any())
+        return all(map(all_finite, value))
+    return not isinstance(value, float | np.ndarray) or bool(np.isfinite(value).all())
 
 
 # What a call takes no numbers from. A first average is the new parameters; the slope of relu is 0
-# or 1, and what `backward` needs of the rest is in the other activations.
+# or 1, and what `backward` needs of the rest is in the other activations; infinitely far is
+# outside of an image.
 UNUSED = (
     r"(sgd|momentum|rmsprop|adam|decay_weights)\.init-.*|average_params\.update-state\.average.*"
 )
-UNUSED += r"|backward-(params\.(W1|b1|b2)|activations\.(Z1|Z2))"
-NANS = [
-    pytest.param(name, arguments | {argument: other}, id=f"{name}-{path}")
+UNUSED += r"|backward-(params\.(W1|b1|b2)|activations\.(Z1|Z2))|resample-positions=inf"
+NOT_FINITE = [
+    pytest.param(name, arguments | {argument: other}, id=f"{name}-{path}={number}")
+    for number in (np.nan, np.inf)
     for name, (_, arguments) in CALLS.items()
     for argument, value in arguments.items()
-    for path, other in with_a_nan(value, argument)
-    if not re.fullmatch(UNUSED, f"{name}-{path}")
+    for path, other in with_one_as(number, value, argument)
+    if not re.match(UNUSED, f"{name}-{path}={number}")
 ]
 
 
-@pytest.mark.parametrize(("name", "arguments"), NANS)
-def test_a_nan_is_refused_or_is_in_the_result(name: str, arguments: dict[str, Any]) -> None:
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy, at infinity less infinity
+@pytest.mark.parametrize(("name", "arguments"), NOT_FINITE)
+def test_what_is_not_finite_is_refused_or_is_seen_in_the_result(
+    name: str, arguments: dict[str, Any]
+) -> None:
     found, refused = False, ""
     try:
         result = CALLS[name].function(**arguments)
-        found = holds_a_nan([*result] if isinstance(result, Iterator) else result)
+        found = not all_finite([*result] if isinstance(result, Iterator) else result)
     except ValueError as error:
         refused = str(error)
-    assert found or re.search("NaN|not a number|finite", refused), refused
+    assert found or re.search("NaN|not a number|finite|to inf", refused), refused
