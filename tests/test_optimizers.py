@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 import mnist_fn as mf
 from mnist_fn import Gradients, Params
@@ -39,6 +40,7 @@ every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 RANDOM = np.random.default_rng(1)
 PARAMS = Params(*(RANDOM.normal(size=shape) for shape in [(3, 4), (3, 1), (2, 3), (2, 1)]))
 GRADIENTS = [Gradients(*(RANDOM.normal(size=p.shape) for p in PARAMS)) for _ in range(10)]
+BATCH = mf.Batch(RANDOM.random((4, 5)), np.array([0, 1, 1, 0, 1]))
 
 
 def made(name: str, rate: Rate = 0.02, real: Real = float) -> mf.Optimizer[Any]:
@@ -53,6 +55,11 @@ def leaves(value: Any) -> list[np.ndarray]:
 
 def bits(value: Any) -> Any:
     return [(leaf.dtype, leaf.shape, leaf.tobytes()) for leaf in leaves(value)]
+
+
+def equal(got: Any, expected: Any) -> bool:
+    """Tell whether the numbers are, to which -0.0 is 0.0."""
+    return all(map(np.array_equal, leaves(got), leaves(expected)))
 
 
 def assert_close(got: Any, expected: Any, rtol: float = 1e-12, atol: float = 1e-15) -> None:
@@ -70,8 +77,10 @@ def trajectory(
     return states
 
 
-def path(optimizer: mf.Optimizer[Any], gradients: list[Gradients] = GRADIENTS) -> list[Params]:
-    return [params for params, _ in trajectory(optimizer, gradients)]
+def path(
+    optimizer: mf.Optimizer[Any], gradients: list[Gradients] = GRADIENTS, params: Params = PARAMS
+) -> list[Params]:
+    return [params for params, _ in trajectory(optimizer, gradients, params)]
 
 
 @every_optimizer
@@ -166,13 +175,31 @@ def test_the_consuming_update_is_the_update_and_writes_to_gradients_only(name: s
 
 
 @every_optimizer
-@given(st.lists(st.floats(-1e100, 1e100), min_size=4, max_size=4))
+@given(st.lists(st.just(-0.0) | st.floats(-1e100, 1e100), min_size=4, max_size=4))
 def test_a_rate_of_0_stays_and_so_does_the_average(name: str, numbers: list[float]) -> None:
-    # All bits but one: -0.0 minus 0 times a negative gradient is 0.0.
-    first = Params(*(np.full_like(p, n or 0.0) for p, n in zip(PARAMS, numbers, strict=True)))
-    for params, state in trajectory(mf.average_params(made(name, 0.0), 0.9), params=first):
-        assert bits(params) == bits(first)
+    first = Params(*(np.full_like(p, n) for p, n in zip(PARAMS, numbers, strict=True)))
+    averaged = mf.average_params(made(name, 0.0), 0.9)
+    for params, state in trajectory(averaged, params=first):
+        assert equal(params, first)
         assert_close(state.average, first, rtol=1e-14)
+    after = mf.make_step(averaged)(mf.init_state(averaged, first), BATCH)
+    assert equal(after.params, first)
+
+
+@given(
+    hnp.arrays(np.float64, 4, elements=st.just(-0.0) | st.floats()),
+    hnp.arrays(np.float64, 4, elements=st.floats(-1e308, 1e308)),
+)
+def test_an_update_at_a_rate_of_0_changes_the_sign_of_zero_alone(
+    numbers: np.ndarray, slopes: np.ndarray
+) -> None:
+    params = Params(*(np.full_like(p, n) for p, n in zip(PARAMS, numbers, strict=True)))
+    gradients = Gradients(*(np.full_like(p, n) for p, n in zip(PARAMS, slopes, strict=True)))
+    after = mf.update(params, gradients, 0.0)
+    for p, n, slope in zip(after, numbers, slopes, strict=True):
+        np.testing.assert_array_equal(p, n)
+        was_negative = np.signbit(n) and not (n == 0 and np.signbit(slope))
+        assert np.isnan(n) or (np.signbit(p) == was_negative).all()
 
 
 @every_optimizer
@@ -184,8 +211,23 @@ def test_a_decay_of_0_changes_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_momentum_0_is_plain_gradient_descent(nesterov: bool) -> None:
-    assert bits(path(mf.momentum(0.05, 0, nesterov))) == bits(path(mf.sgd(0.05)))
+@given(
+    rate=st.floats(-100, 100),
+    seed=st.integers(0, 2**32),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    steps=st.integers(1, 6),
+)
+def test_momentum_0_is_plain_gradient_descent(
+    nesterov: bool, rate: float, seed: int, dtype: Any, steps: int
+) -> None:
+    random = np.random.default_rng(seed)
+    first, *others = (
+        [random.normal(size=p.shape).astype(dtype) for p in PARAMS] for _ in range(1 + steps)
+    )
+    gradients = [Gradients(*of_step) for of_step in others]
+    plain, without = mf.sgd(rate), mf.momentum(rate, 0, nesterov)
+    of_both = (path(optimizer, gradients, Params(*first)) for optimizer in (plain, without))
+    assert bits(next(of_both)) == bits(next(of_both))
 
 
 @pytest.mark.parametrize("optimizer", [mf.adam(0.05, epsilon=1e-12), mf.rmsprop(0.05, 0.9, 1e-12)])

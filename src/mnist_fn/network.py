@@ -230,7 +230,8 @@ def backward(
 def update(params: Params, gradients: Gradients, learning_rate: float) -> Params:
     """Take one step of plain gradient descent: ``W1 - learning_rate * dW1`` and so on.
 
-    What is NaN or infinite in the gradients is so in the new parameters.
+    What is NaN or infinite in the gradients is so in the new parameters. At a learning rate
+    of 0 the parameters stay, but for a sign: -0.0 and a negative gradient make 0.0.
 
     >>> ones = [np.ones((1, 1))] * 4
     >>> update(Params(*ones), Gradients(*ones), learning_rate=0.25).W1
