@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 from memory import memory_below
+from test_optimizers import OPTIMIZERS as MAKERS
 
 import mnist_fn as mf
 from mnist_fn import Batch, TrainState, recipes
@@ -47,10 +48,11 @@ def bits(value: Any) -> Any:
     return tuple(map(bits, value)) if isinstance(value, tuple) else value
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", MAKERS)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 99), a=st.integers(0, 5), b=st.integers(0, 5))
 def test_training_on_a_then_b_is_training_on_a_and_b(name: str, seed: int, a: int, b: int) -> None:
-    optimizer = OPTIMIZERS[name]
+    optimizer = MAKERS[name](mf.cosine(0.1, 20), float)
     step, batches = mf.make_step(optimizer), some_batches(seed, a + b)
     halfway = mf.train(step, start(optimizer), batches[:a])
     at_once = mf.train(step, start(optimizer), batches)
