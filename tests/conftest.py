@@ -1,7 +1,10 @@
 """What several test files use."""
 
 import os
+import socket
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import Phase, settings
@@ -20,6 +23,18 @@ settings.register_profile(
     phases=[Phase.explicit, Phase.generate],
 )
 settings.load_profile("default")
+
+
+def _stay_on_this_machine(event: str, arguments: tuple[Any, ...]) -> None:
+    """Refuse to connect to others: no test depends on a network."""
+    if event == "socket.connect":
+        at, address = arguments
+        if at.family in (socket.AF_INET, socket.AF_INET6) and at.type == socket.SOCK_STREAM:
+            host, *_ = address
+            assert host in ("127.0.0.1", "::1", "localhost"), f"a test connects to {host}"
+
+
+sys.addaudithook(_stay_on_this_machine)
 
 _BESIDE = Path(__file__).parents[2] / "shared/data/mnist"
 

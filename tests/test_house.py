@@ -2,8 +2,10 @@
 
 import ast
 import os
+import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,23 @@ def impurities(room: str, source: str) -> list[str]:
             case ast.Global() | ast.Nonlocal():
                 found.append(f"state kept in {', '.join(node.names)}")
     return found
+
+
+def test_no_test_reaches_another_machine() -> None:
+    with (
+        socket.socket() as one,
+        pytest.raises(AssertionError, match=r"^a test connects to 192\.0\.2\.1"),
+    ):
+        one.connect(("192.0.2.1", 80))  # which nobody has (RFC 5737)
+
+
+def test_no_line_is_left_out_where_coverage_is_measured() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        assert "pragma:" not in path.read_text(), path
+    settings = (PACKAGE.parents[1] / "pyproject.toml").read_text()
+    coverage = tomllib.loads(settings)["tool"]["coverage"]
+    names = {name for table in coverage.values() for name in table}
+    assert not [name for name in names if name.startswith(("omit", "exclude", "partial"))]
 
 
 @pytest.mark.parametrize("room", ROOMS)
