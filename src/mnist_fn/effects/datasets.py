@@ -89,6 +89,16 @@ def load_idx_dataset(directory: str | os.PathLike[str], mmap: bool | None = None
             mapped is compressed.
         IdxError: a file is damaged.
 
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     for part, m in ("train", 5), ("t10k", 2):
+    ...         images, labels = np.zeros((m, 28, 28), np.uint8), np.arange(m, dtype=np.uint8)
+    ...         _ = Path(directory, f"{part}-images-idx3-ubyte").write_bytes(idx.encode(images))
+    ...         _ = Path(directory, f"{part}-labels-idx1-ubyte").write_bytes(idx.encode(labels))
+    ...     dataset = load_idx_dataset(directory)
+    >>> dataset.X_train.shape, dataset.Y_test
+    ((784, 5), array([0, 1], dtype=uint8))
+
     """
     return _read(_find(Path(directory)), str(directory), mmap)
 

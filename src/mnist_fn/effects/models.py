@@ -138,6 +138,13 @@ def load_params(path: str | os.PathLike[str]) -> Params:
         ModelError: as ``load_model``, and if it is the file of a committee, or of a
             network that is not to be shown images as they are.
 
+    >>> import tempfile
+    >>> from mnist_fn import init_params, key
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     save_params(f"{directory}/model.npz", init_params(key(0), hidden=32))
+    ...     load_params(f"{directory}/model.npz").W1.shape
+    (32, 784)
+
     """
     members = load_model(path).members
     if len(members) > 1:
@@ -159,6 +166,15 @@ def load_model(path: str | os.PathLike[str]) -> Model:
 
     Raises:
         ModelError: with the file, and the array that does not fit.
+
+    >>> import tempfile
+    >>> from mnist_fn import init_params, key
+    >>> committee = [Member(init_params(key(seed))) for seed in range(3)]
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     save_params(f"{directory}/model.npz", committee, g=tanh, trained_on="mnist")
+    ...     model = load_model(f"{directory}/model.npz")
+    >>> len(model.members), model.g, model.trained_on
+    (3, tanh, 'mnist')
 
     """
     try:
