@@ -127,13 +127,17 @@ def test_there_are_25_mistakes_at_most_if_nothing_else_is_said() -> None:
         ([[0.5], [0.5]], [2], "the label 2, but the 2 classes are numbered 0 to 1"),
         ([[0.5], [0.5]], [-1], "the label -1"),
         ([[], []], [], "the batch is empty"),
-        ([[3.5], [-2.0]], [0], "from 3.5 to 3.5, but must be from 0 to 1; give it A2, not Z2"),
-        ([[1.01], [0.0]], [0], "from 1.01 to 1.01, but must be from 0 to 1"),
-        ([[-3.0], [-2.0]], [0], "from -2 to -2, but must be from 0 to 1"),
-        ([[-0.6], [-0.5]], [0], "from -0.5 to -0.5, but must be from 0 to 1"),
-        ([[0.5, 1 + 2e-6], [0.5, 0.0]], [0, 0], "from 0.5 to 1, but must be from 0 to 1"),
+        ([[3.5], [-2.0]], [0], "s are from -2 to 3.5, but must be from 0 to 1; give it A2, not Z2"),
+        ([[1.01], [0.0]], [0], "from 0 to 1.01, but must be from 0 to 1"),
+        ([[-3.0], [-2.0]], [0], "from -3 to -2, but must be from 0 to 1"),
+        ([[-0.6], [-0.5]], [0], "from -0.6 to -0.5, but must be from 0 to 1"),
+        ([[0.5, 1 + 2e-6], [0.5, 0.0]], [0, 0], "from 0 to 1.000002, but must be from 0 to 1"),
+        ([[0.5, 1.0], [0.5, -2e-6]], [0, 0], "from -2e-06 to 1, but must be from 0 to 1"),
+        ([[0.9], [-5.0]], [0], "from -5 to 0.9, but must be from 0 to 1"),
+        ([[0.9], [-np.inf]], [0], "from -inf to 0.9, but must be from 0 to 1"),
+        ([[0.9], [np.nan]], [0], "sample 0 .counted from 0. are NaN"),
         ([[0.5, 0.5, np.nan], [0.5, np.nan, 0.5]], [0] * 3, "sample 1 .counted from 0. are NaN"),
-        ([[np.inf], [0.5]], [0], "from inf to inf, but must be from 0 to 1"),
+        ([[np.inf], [0.5]], [0], "from 0.5 to inf, but must be from 0 to 1"),
     ],
 )
 def test_what_are_no_probabilities_or_labels_is_refused(
@@ -146,7 +150,7 @@ def test_what_are_no_probabilities_or_labels_is_refused(
 def test_a_softmax_that_rounds_up_is_accepted() -> None:
     above = np.nextafter(np.array([[1], [0]], np.float32), np.float32(2))
     assert calibration(above, np.array([0])).samples[-1] == 1
-    assert calibration(np.array([[1 + 1e-6], [0]]), np.array([0])).samples[-1] == 1
+    assert calibration(np.array([[1 + 1e-6], [-1e-6]]), np.array([0])).samples[-1] == 1
 
 
 def test_a_confidence_of_0_is_counted_in_the_first_bin() -> None:

@@ -211,10 +211,11 @@ def _predicted(
     check_labels(name, Y, len(probabilities))
     predicted = most_probable(name, probabilities)
     confidence = probabilities.max(axis=0).astype(np.float64)
-    # A softmax of the user's own may round to a little more than 1.
-    if confidence.min() < 0 or confidence.max() > 1 + 1e-6:
+    least, most = float(probabilities.min()), float(confidence.max())
+    # A softmax of the user's own may round to a little more than 1, and 1 less that to below 0.
+    if least < -1e-6 or most > 1 + 1e-6:
         raise ValueError(
-            f"{name}: the largest probabilities are from {confidence.min():g} to "
-            f"{confidence.max():g}, but must be from 0 to 1; give it A2, not Z2"
+            f"{name}: the probabilities are from {least:.8g} to {most:.8g}, but must be from 0 "
+            "to 1; give it A2, not Z2"
         )
     return predicted, confidence
