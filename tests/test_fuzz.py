@@ -8,11 +8,13 @@ import os
 import pickle
 import re
 import struct
+import sys
 import tempfile
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -218,6 +220,7 @@ READERS = {
         read_and_frame,
         (PictureError, ValueError),
         r"it is empty; .+|it is not a picture .+; save it .+|it has too many pixels .+; scale it .+"
+        r"|some of its pixels are not finite numbers; save it .+"
         r"|it is damaged: .+; make it anew|frame: .+, (which is too small; .+|but strokes must .+)"
         r"|frame: there is no digit to be seen: .+",
         picture_seeds(),
@@ -233,6 +236,40 @@ def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", MOST_PIXELS)
 
 
+DEEDS = {
+    *("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink"),
+    *("subprocess.Popen", "os.posix_spawn", "os.exec", "os.system", "socket.connect"),
+}
+TO_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_watches: list[list[str]] = []  # that of the reader that is at work, if one is
+
+
+def _note(event: str, args: tuple[Any, ...]) -> None:
+    if not _watches:
+        return
+    if event == "open":
+        path, mode, flags = args
+        writes = flags & TO_WRITE or set(mode or "") & set("wax+")
+        if not writes or "__pycache__" in str(path):  # where Python keeps what it imports
+            return
+    elif event not in DEEDS:
+        return
+    _watches[-1].append(f"{event}{args}")
+
+
+sys.addaudithook(_note)  # for good: there is no taking it away
+
+
+@contextmanager
+def deeds() -> Iterator[list[str]]:
+    """Yield what is done beside reading, as long as the block lasts."""
+    _watches.append([])
+    try:
+        yield _watches[-1]
+    finally:
+        _watches.pop()
+
+
 def refusal_of(reader: Reader, directory: Path, content: bytes) -> str:
     """Read a file, assert what must hold of any, and return what is said if it is refused."""
     content = reader.seal(content)
@@ -243,6 +280,7 @@ def refusal_of(reader: Reader, directory: Path, content: bytes) -> str:
     with (
         warnings.catch_warnings(record=True, action="always") as warned,
         memory_below(4 * MEGABYTE + 16 * len(content)),
+        deeds() as done,
     ):
         try:
             reader.read(path)
@@ -251,6 +289,7 @@ def refusal_of(reader: Reader, directory: Path, content: bytes) -> str:
     pattern = reader.refusal.replace("FILE", re.escape(str(path)))
     assert said is None or re.fullmatch(pattern, said, re.DOTALL)
     assert warned == []
+    assert done == []
     assert os.listdir("/dev/fd") == descriptors
     assert os.listdir(directory) == [path.name]
     assert path.read_bytes() == content
@@ -284,6 +323,23 @@ def mutants(draw: st.DrawFn, seeds: Sequence[bytes]) -> bytes:
                 length = draw(st.sampled_from(LENGTHS)) % 256 ** struct.calcsize(order)
                 content[at : at + struct.calcsize(order)] = struct.pack(order, length)
     return bytes(content)
+
+
+@pytest.mark.parametrize(
+    "do",
+    [
+        lambda path: path.with_name("other").touch(),
+        lambda path: path.parent.with_name("elsewhere").write_bytes(b""),
+        lambda path: path.rename(path.parent.with_name("elsewhere")),
+        lambda path: os.system("true"),
+    ],
+)
+def test_what_a_reader_does_beside_reading_is_found(
+    do: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    with pytest.raises(AssertionError, match=r"^assert \[.(open|os\.rename|os\.system)\("):
+        refusal_of(READERS["idx"]._replace(read=do), tmp_path / "in", b"")
 
 
 @every_reader
