@@ -234,7 +234,7 @@ READERS = {
         picture_seeds,
         read_picture,
         (PictureError, ValueError),
-        "(it is|it has|there is not enough memory).*; |frame: ",
+        "(it is|it has|some of its pixels|there is not enough memory).*; |frame: ",
         inside_png,
         4000,
     ),

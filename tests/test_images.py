@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from memory import memory_below
 
 import mnist_fn as mf
 from mnist_fn import images
@@ -121,6 +122,17 @@ def test_whatever_the_pixels_there_is_a_frame_or_a_value_error(
         assert frame(picture).tobytes() == image.tobytes()
     assert message.startswith("frame: ")
     np.testing.assert_array_equal(picture, before)
+
+
+def test_a_wide_picture_is_not_made_floating_point_numbers_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    picture = np.full((64, 1 << 16), PAPER, np.uint8)
+    picture[:, 30_000:34_000] = PEN
+    with memory_below(8 * picture.size):  # in one part, it would be 40 bytes a pixel
+        image = frame(picture)
+    monkeypatch.setattr(images, "_AT_ONCE", 1 << 30)
+    np.testing.assert_array_equal(image, frame(picture))
 
 
 @pytest.mark.parametrize(("side", "size"), [(8, 1), (8, 8), (300, 8)])

@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -134,11 +136,78 @@ def test_fractions_are_stretched_to_sixteen_bits(low: float, high: float, tmp_pa
     np.testing.assert_allclose(picture, expected, rtol=0, atol=1.01)
 
 
-def test_fractions_that_are_no_numbers_do_no_harm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("row", [0, 39])
+def test_fractions_that_are_no_numbers_are_refused(
+    value: float, row: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnist_fn.effects.pictures._AT_ONCE", 90)  # three rows
     pixels = (255 - seven()).astype(np.float32)
-    pixels[0, :3] = np.nan, np.inf, -np.inf
-    picture = read_picture(saved(Image.fromarray(pixels), tmp_path / "a.tiff"))
-    assert picture.dtype == np.uint16
+    pixels[row, 0] = value
+    says = "some of its pixels are not finite numbers; save it as PNG, whose are whole numbers"
+    assert error_of(saved(Image.fromarray(pixels), tmp_path / "a.tiff")) == says
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "I;16", "F"])
+def test_a_picture_that_is_taken_in_parts_is_the_same(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 30, 4), np.uint8)
+    if mode in ("I", "I;16", "F"):
+        dtype = {"I": np.int32, "I;16": np.uint16, "F": np.float32}[mode]
+        image = Image.fromarray(pixels[..., 0].astype(dtype) * dtype(200) + pixels[..., 1])
+    else:
+        image = Image.fromarray(pixels).convert(mode)
+    path = saved(image, tmp_path / "a.tiff")
+    whole = read_picture(path)
+    for pixels_at_once in (1, 90, 30 * 49):
+        monkeypatch.setattr("mnist_fn.effects.pictures._AT_ONCE", pixels_at_once)
+        picture = read_picture(path)
+        assert picture.dtype == whole.dtype
+        np.testing.assert_array_equal(picture, whole)
+
+
+MEASURED = """
+import sys
+import numpy as np
+from PIL import Image
+from mnist_fn.effects.pictures import read_picture
+from mnist_fn.images import frame
+
+def most():  # not of getrusage, which a process that is started has from its parent
+    with open("/proc/self/status") as status:
+        return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+
+Image.init()
+frame(np.pad(np.full((30, 5), 255, np.uint8), 9))
+before = most()
+image = frame(read_picture(sys.argv[1]))
+print(most() - before, np.count_nonzero(image > 0.5))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process took at most")
+@pytest.mark.parametrize(("height", "width"), [(9_459, 9_459), (418, 214_000)])
+def test_the_largest_picture_takes_eight_bytes_a_pixel(
+    height: int, width: int, tmp_path: Path
+) -> None:
+    paper = np.full((1, width, 4), 255, np.uint8)
+    inked = paper.copy()
+    inked[:, width * 2 // 5 : width * 3 // 5, :3] = 0
+    packer, data = zlib.compressobj(1), b""
+    for y in range(height):
+        row = inked if height // 5 < y < height * 4 // 5 else paper
+        data += packer.compress(b"\0" + row.tobytes())
+    header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"IDAT", data + packer.flush()), (b"IEND", b"")
+    path = tmp_path / "a.png"
+    path.write_bytes(png(*chunks))
+    command = [sys.executable, "-c", MEASURED, str(path)]
+    result = subprocess.run(command, check=True, capture_output=True, text=True)
+    taken, inked_pixels = map(int, result.stdout.split())
+    assert inked_pixels > 0
+    assert taken < 8 * width * height + 64 * 2**20
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -297,7 +366,7 @@ def test_text_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:
 def test_too_little_memory_and_failing_reads_are_messages(
     raised: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise raised
 
     path = tmp_path / "a.png"
@@ -344,7 +413,7 @@ def test_png_chunks_with_right_sums_are_a_picture_or_an_error(
 def test_a_reader_that_fails_in_its_own_way_is_an_error_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(image: Image.Image) -> Image.Image:
+    def failing(image: Image.Image, *, in_place: bool) -> None:
         raise RuntimeError("Failed to decode image")
 
     monkeypatch.setattr("PIL.ImageOps.exif_transpose", failing)

@@ -30,6 +30,7 @@ _SIDE, _BOX = 28, 20
 _LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601: what colours look like in grey
 _LEAST_SIDE = 8  # of the longer side: with less, there are no strokes
 _MOST_SIDE = 512  # a larger picture is scaled down first
+_AT_ONCE = 1 << 20  # pixels, or one block, that are floating-point numbers while that is done
 _LEAST_CONTRAST = 13  # of 255 grey values, between paper and ink: more than a camera's noise
 _SPECK = 1 / 8  # of the largest piece of ink: what is smaller is dirt
 _FINE = 8  # in this many parts a pixel of the frame is cut, for strokes to be widened by less
@@ -97,20 +98,24 @@ def _grey(picture: np.ndarray) -> np.ndarray:
         )
     channels = picture.reshape(height, width, count)
     block = math.ceil(max(height, width) / _MOST_SIDE)
-    starts = np.arange(0, width, block)
-    widths = np.diff(starts, append=width)
+    across = block * max(1, _AT_ONCE // block**2)
+    lefts, tops = range(0, width, across), range(0, height, block)
 
-    def means(rows: np.ndarray) -> np.ndarray:
-        rows = rows / np.iinfo(picture.dtype).max
+    def means(part: np.ndarray) -> np.ndarray:
+        starts = np.arange(0, part.shape[1], block)
+        widths = np.diff(starts, append=part.shape[1])
+        rows = part / np.iinfo(picture.dtype).max
         grey = rows[..., :3] @ _LUMINANCE if count > 2 else rows[..., 0]
         alpha = np.ones_like(grey) if count % 2 else rows[..., -1]
         of_columns = np.stack([grey * alpha, alpha]).mean(axis=1)
         of_blocks: np.ndarray = np.add.reduceat(of_columns, starts, axis=1) / widths
         return of_blocks
 
-    # A few rows at a time: as floating-point numbers, a photo would be gigabytes.
-    parts = [means(channels[top : top + block]) for top in range(0, height, block)]
-    seen, alpha = np.stack(parts, axis=1)
+    # A part at a time: as floating-point numbers, a photo would be gigabytes.
+    parts = [
+        [means(channels[top : top + block, left : left + across]) for left in lefts] for top in tops
+    ]
+    seen, alpha = np.stack([np.concatenate(row, axis=1) for row in parts], axis=1)
     ground = 0.0 if seen.sum() > alpha.sum() / 2 else 1.0
     grey: np.ndarray = seen + ground * (1 - alpha)
     return grey
