@@ -7,6 +7,7 @@ checkpoints of a directory have reached. What an epoch reaches is known from the
 import functools
 import io
 import itertools
+import json
 import os
 import re
 import signal
@@ -24,6 +25,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from PIL import Image
 from typer.testing import CliRunner
 
 import mnist_fn as mf
@@ -53,6 +55,14 @@ def data() -> mf.Dataset:
         X_test=digits.X_test[:, :40],
         Y_test=digits.Y_test[:40],
     )
+
+
+@functools.cache
+def picture() -> tuple[bytes, np.ndarray]:
+    """A small picture of a digit, and what it is framed to."""
+    pixels, file = data().X_test[:, 0].reshape(28, 28), io.BytesIO()
+    Image.fromarray(pixels).save(file, "png")
+    return file.getvalue(), mf.frame(pixels).reshape(784, 1)
 
 
 class Reached(NamedTuple):
@@ -171,6 +181,18 @@ class Learnt(NamedTuple):
     epochs: int
 
 
+def damaged(content: bytes, place: int, cut: bool, flipped: slice = slice(None)) -> bytes:
+    """Return it cut short, or with a bit flipped, which is in that part."""
+    if cut:
+        return content[: place % len(content)]
+    places = range(len(content))[flipped]
+    result = bytearray(content)
+    result[places[place % len(places)]] ^= 1
+    return bytes(result)
+
+
+# In a model file, numbers of its first array: of what is around the arrays, some says nothing.
+NUMBERS = slice(500, 9000)
 DIRECTORIES = st.sampled_from(["c", "d"])
 MODELS = st.sampled_from(["m.npz", "n.npz"])
 SEEDS = st.sampled_from([0, 1])
@@ -184,6 +206,7 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.models: dict[str, Learnt] = {}
+        self.spoilt: dict[str, bytes] = {}
         self.whole: dict[int, bytes] = {}
         # Of each directory the seed, and of each of its checkpoints the epoch.
         self.seeds: dict[str, int] = {}
@@ -195,6 +218,7 @@ class Life(RuleBasedStateMachine):
         self.temporary = tempfile.TemporaryDirectory()
         root = Path(self.temporary.name).resolve()
         (root / "here").mkdir()
+        (root / "digit.png").write_bytes(picture()[0])
         self.patch.chdir(root / "here")
         self.patch.setenv("XDG_STATE_HOME", str(root / "state"))
         self.patch.setitem(mf.recipes.RECIPES, "small", RECIPE)
@@ -250,6 +274,11 @@ class Life(RuleBasedStateMachine):
                 if path.parent.name == directory and epoch_of(path) in gone | {epoch}:
                     del self.damaged[path]
 
+    def save(self, output: str, seed: int, epochs: int) -> None:
+        """Note that a model file was written."""
+        self.models[output] = Learnt(seed, epochs)
+        self.spoilt.pop(output, None)
+
     def epochs_damaged(self, directory: str) -> set[int]:
         return {epoch_of(path) for path in self.damaged if path.parent.name == directory}
 
@@ -263,7 +292,8 @@ class Life(RuleBasedStateMachine):
         assert code == 0, text
         assert (f"going on after {begun} epochs" in text) == (begun > 0)
         assert text.splitlines()[-1].endswith(f"saved in {output}")
-        self.models[output], self.newest = Learnt(seed, EPOCHS), output
+        self.save(output, seed, EPOCHS)
+        self.newest = output
         self.has_reached(directory, begun, EPOCHS)
 
     @rule(directory=st.just("") | DIRECTORIES, seed=SEEDS, output=MODELS, step=PRESSED)
@@ -285,7 +315,8 @@ class Life(RuleBasedStateMachine):
             assert ("; nothing was written" in text) == (epochs == 0)
             assert (f"; go on with mnist-fn train --resume {directory}" in text) == bool(directory)
         if epochs:
-            self.models[output], self.newest = Learnt(seed, epochs), output
+            self.save(output, seed, epochs)
+            self.newest = output
         self.has_reached(directory, begun, epochs)
 
     @rule(directory=st.just("") | DIRECTORIES, seed=SEEDS, output=MODELS, at=KILLED)
@@ -303,7 +334,7 @@ class Life(RuleBasedStateMachine):
             except Killed:
                 self.kills += 1
         if content_of(output) != before:
-            self.models[output] = Learnt(seed, EPOCHS)
+            self.save(output, seed, EPOCHS)
         note = newest._note()
         self.newest = Path(os.fsdecode(note.read_bytes())).name if note.exists() else ""
         if directory:
@@ -327,14 +358,15 @@ class Life(RuleBasedStateMachine):
         if index >= len(good):
             return
         path = Path(directory, f"epoch-{good[index]:05}.checkpoint")
-        content = bytearray(path.read_bytes())
-        if cut:
-            del content[place % len(content) :]
-        else:
-            content[place % len(content)] ^= 1
-        path.write_bytes(content)
+        self.damaged[path] = damaged(path.read_bytes(), place, cut)
+        path.write_bytes(self.damaged[path])
         self.good[directory].remove(good[index])
-        self.damaged[path] = bytes(content)
+
+    @rule(output=MODELS, place=st.integers(0, 99_999), cut=st.booleans())
+    def damage_model(self, output: str, place: int, cut: bool) -> None:
+        if self.models.pop(output, None):
+            self.spoilt[output] = damaged(Path(output).read_bytes(), place, cut, NUMBERS)
+            Path(output).write_bytes(self.spoilt[output])
 
     @rule(directory=DIRECTORIES)
     def remove(self, directory: str) -> None:
@@ -348,16 +380,28 @@ class Life(RuleBasedStateMachine):
 
     @rule(output=MODELS)
     def use(self, output: str) -> None:
-        code, text = self.run("evaluate", output)
+        evaluated = self.run("evaluate", output)
+        predicted = self.run("predict", output, "../digit.png", "--json")
         if output not in self.models:
-            assert code == 1
-            assert f"{output} cannot be read: No such file or directory" in text
+            why = "is damaged, or not a model file: "
+            if output not in self.spoilt:
+                why = "cannot be read: No such file or directory"
+            for code, text in (evaluated, predicted):
+                assert code == 1
+                assert f"{output} {why}" in " ".join(text.split())
             return
         seed, epochs = self.models[output]
         members, X, Y = reached(seed)[epochs].members, data().X_test, data().Y_test
         right = np.mean(mf.predict_committee(members, mf.scale(X)) == Y)
+        code, text = evaluated
         assert code == 0
         assert f"test accuracy {100 * right:.2f} %" in text
+        code, text = predicted
+        assert code == 0
+        [answer] = json.loads(text)
+        probabilities = mf.committee_probabilities(members, picture()[1])[:, 0]
+        assert answer["probabilities"] == probabilities.tolist()
+        assert answer["digit"] == probabilities.argmax()
 
     @invariant()
     def each_model_file_is_what_it_should_be(self) -> None:
@@ -373,7 +417,11 @@ class Life(RuleBasedStateMachine):
                     seed, Path(output).read_bytes()
                 )
         for output in ("m.npz", "n.npz"):
-            assert (output in self.models) == Path(output).exists()
+            assert (output in self.models or output in self.spoilt) == Path(output).exists()
+        for output, content in self.spoilt.items():
+            assert Path(output).read_bytes() == content
+            with pytest.raises(mf.ModelError, match=f"^{output} is damaged, or not a model file: "):
+                mf.load_model(output)
 
     @invariant()
     def each_checkpoint_is_what_it_should_be(self) -> None:
