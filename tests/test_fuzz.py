@@ -201,7 +201,7 @@ READERS = {
     "model": Reader(
         read_model,
         (mf.ModelError,),
-        r"FILE is damaged, or not a model file: .+\. Make one with .+|FILE cannot be read: .+",
+        r"FILE is damaged, or not a model file: .+\. Make one with .+|FILE cannot be read: .+\. Name a .+",
         MODEL_SEEDS,
         zip_parts(MODEL_SEEDS[1]),
         zipped,

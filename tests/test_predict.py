@@ -344,7 +344,10 @@ def test_a_model_file_and_nothing_else_is_an_error(model: str) -> None:
 
 
 def test_a_model_file_that_is_not_there_is_an_error() -> None:
-    says = "mnist-fn: none.npz cannot be read: No such file or directory\n"
+    says = (
+        "mnist-fn: none.npz cannot be read: No such file or directory. "
+        "Name a model file, or make one with mnist-fn train.\n"
+    )
     assert error_of(run("none.npz", drawn("a.png"))) == says
 
 

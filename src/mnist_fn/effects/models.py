@@ -181,7 +181,10 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
             return _model(read_arrays(archive, os.fstat(file.fileno()).st_size, _kind_of))
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise ModelError(
+            f"{path} cannot be read: {error.strerror or error}. "
+            "Name a model file, or make one with mnist-fn train."
+        ) from error
     except DAMAGED as error:
         raise ModelError(
             f"{path} is damaged, or not a model file: {str(error) or 'it is cut short'}. "
