@@ -201,7 +201,8 @@ READERS = {
     "model": Reader(
         read_model,
         (mf.ModelError,),
-        r"FILE is damaged, or not a model file: .+\. Make one with .+|FILE cannot be read: .+\. Name a .+",
+        r"FILE is damaged, or not a model file: .+\. Make one with .+"
+        r"|FILE cannot be read: .+\. Name a model file, .+",
         MODEL_SEEDS,
         zip_parts(MODEL_SEEDS[1]),
         zipped,
