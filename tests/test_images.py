@@ -135,6 +135,13 @@ def test_a_wide_picture_is_not_made_floating_point_numbers_at_once(
     np.testing.assert_array_equal(image, frame(picture))
 
 
+def test_one_row_of_any_length_is_looked_at() -> None:
+    row = np.full((1, images._MOST_SIDE), PAPER, np.uint8)
+    row[:, 100:300] = PEN
+    longer = np.repeat(row, 1200, axis=1)  # so that one block is more than a part
+    np.testing.assert_allclose(frame(longer), frame(row), atol=1e-6)
+
+
 @pytest.mark.parametrize(("side", "size"), [(8, 1), (8, 8), (300, 8)])
 def test_a_dot_is_a_frame_too(side: int, size: int) -> None:
     picture = np.full((side, side), PAPER, np.uint8)
