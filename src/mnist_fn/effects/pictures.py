@@ -48,7 +48,7 @@ def read_picture(name: str) -> np.ndarray:
     """Return a picture as ``images.frame`` takes it, upright as its camera says.
 
     Beside the file and a few rows, it takes 8 bytes at most for each of the 89,478,485 pixels
-    that there may be, and what the kind's decoder does: with WebP 16 in all, JPEG 2000 20.
+    that there may be, and what the kind's decoder does: much with WebP and JPEG 2000.
 
     Raises:
         PictureError: it cannot be read, is no picture, is damaged, is far too large, or has
